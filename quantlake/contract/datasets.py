@@ -1,0 +1,277 @@
+"""What a dataset is: one frozen description from which schema, topic, tables, checks, docs and lineage follow.
+
+Here: the kinds of dataset and what can be derived from each. Not here: how any of it is stored, scheduled or served.
+A dataset knows its place by its module: ``Table(__name__, ...)`` in ``.../market/trades.py`` is ``curated/market/trades``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import ClassVar, Literal
+
+import polars as pl
+
+from quantlake.contract.checks import Check
+from quantlake.contract.columns import PARTITION_DATE, Column, StoragePartition, TableSpec
+from quantlake.contract.errors import QuantLakeError
+from quantlake.contract.types import Bytes, Integer, Text, Timestamp
+
+Build = Callable[..., pl.LazyFrame]
+Fill = Callable[[pl.DataFrame], pl.DataFrame]
+
+BROKER_COLUMNS = (
+    Column("_log", Text, "The log the record was read from: cluster id / topic id.", provenance=True),
+    Column("_topic", Text, "Kafka topic.", provenance=True),
+    Column("_partition", Integer, "Kafka partition.", provenance=True),
+    Column("_offset", Integer, "Kafka offset.", provenance=True),
+    Column("_timestamp", Timestamp, "The broker's time of the record.", null=True, provenance=True),
+    Column("_key", Bytes, "Record key, as received.", null=True, provenance=True),
+    Column("_headers", Text, "Record headers as JSON pairs, values in base64.", null=True, provenance=True),
+    Column("_schema_id", Integer, "Registry id of the writer's schema.", null=True, provenance=True),
+    Column("_error_class", Text, "Set on a dead letter: why it could not be decoded.", null=True, provenance=True),
+    Column("_error", Text, "Set on a dead letter: the decoder's own words.", null=True, provenance=True),
+    Column("_value", Bytes, "Set on a dead letter: the record's bytes.", null=True, provenance=True),
+)
+SUPERSEDED_AT = Column("superseded_at", Timestamp, "When the key's next version was known; null on the latest.", null=True, provenance=True)
+REJECTED_COLUMNS = (
+    Column("_run_id", Text, "The Dagster run that rejected the partition."),
+    Column("_check", Text, "The blocking checks this row failed; null on the innocent rows of a rejected partition.", null=True),
+    Column("_reason", Text, "What the failed checks found."),
+    Column("_rejected_at", Timestamp, "When."),
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """What all kinds share. ``module`` is the defining module's ``__name__``; ``doc`` says what one row is."""
+
+    layer: ClassVar[str]
+    kind: ClassVar[str]
+    module: str = field(kw_only=False)
+    doc: str
+    owner: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    storage_partition: StoragePartition = "day"
+    max_lag: timedelta = timedelta(days=4)
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.columns]
+        if len(set(names)) < len(names):
+            raise QuantLakeError(f"{self.path}: a column is named twice in {names}")
+        missing = [c for c in self.key if c not in names]
+        if missing:
+            raise QuantLakeError(f"{self.path}: the key names {missing}, which are no columns; it has {names}")
+        if "partition_date" not in names:
+            raise QuantLakeError(f"{self.path}: every dataset has the column partition_date; add PARTITION_DATE")
+
+    @property
+    def family(self) -> str:
+        return self.module.split(".")[-2]
+
+    @property
+    def name(self) -> str:
+        return self.module.split(".")[-1]
+
+    @property
+    def path(self) -> str:
+        """The asset key as text: ``layer/family/name``."""
+        return f"{self.layer}/{self.family}/{self.name}"
+
+    @property
+    def inputs(self) -> tuple["Dataset", ...]:
+        """The datasets it is built from, in the order its function takes them."""
+        return ()
+
+    @property
+    def start(self) -> date:
+        """The first date it can have."""
+        return max(i.start for i in self.inputs)
+
+    @property
+    def calendar(self) -> str | None:
+        """The exchange calendar (``exchange_calendars`` name) whose sessions should have rows; None: no such expectation."""
+        return None
+
+    @property
+    def stored_columns(self) -> tuple[Column, ...]:
+        return self.columns
+
+    @property
+    def spec(self) -> TableSpec:
+        return TableSpec(self.layer, self.family, self.name, self.stored_columns, self.storage_partition, self.key, self.doc)
+
+    @property
+    def rejected_spec(self) -> TableSpec:
+        """Where the candidate rows of a partition go that failed a blocking check: the same columns, all nullable, and why."""
+        loose = tuple(Column(c.name, c.type, c.doc, null=True) for c in self.stored_columns)
+        return TableSpec("rejected", self.layer, f"{self.family}_{self.name}", (*loose, *REJECTED_COLUMNS), self.storage_partition)
+
+    @property
+    def fingerprint_columns(self) -> tuple[Column, ...]:
+        """Business columns, key, event time and known-at: what must be equal wherever and whenever it is built."""
+        return tuple(c for c in self.stored_columns if c.name in self.key or not c.provenance)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stream(Dataset):
+    """A Kafka topic and the raw table it lands in, exactly as received, with broker coordinates.
+
+    ``files`` says what its recorded files are: ``complete`` (a new edition replaces the old) or ``log`` (versions by key only).
+    ``fill`` completes the columns a producer may omit (``known_at``, ``partition_date``, ...).
+    """
+
+    layer: ClassVar[str] = "raw"
+    kind: ClassVar[str] = "iceberg"
+    topic: str
+    files: Literal["complete", "log"] = "log"
+    topic_partitions: int = 1
+    message_key: str
+    first_date: date = date(1990, 1, 1)
+    session_calendar: str | None = None
+    filler: Fill | None = field(default=None, init=False)
+
+    def fill(self, function: Fill) -> Fill:
+        """Decorator: the function that completes what a producer omitted; takes and returns the message's columns."""
+        object.__setattr__(self, "filler", function)
+        return function
+
+    @property
+    def start(self) -> date:
+        return self.first_date
+
+    @property
+    def calendar(self) -> str | None:
+        return self.session_calendar
+
+    @property
+    def stored_columns(self) -> tuple[Column, ...]:
+        """The message's columns, all nullable (a dead letter and a tombstone have none), then the broker's."""
+        loose = tuple(Column(c.name, c.type, c.doc, null=True, provenance=c.provenance) for c in self.columns)
+        return (*loose, *BROKER_COLUMNS)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Built(Dataset):
+    """A dataset that a pure function builds from others."""
+
+    function: Build | None = field(default=None, init=False)
+
+    def build(self, function: Build) -> Build:
+        """Decorator: the pure function from the inputs' lazy frames (one each, in order) to this dataset's rows."""
+        object.__setattr__(self, "function", function)
+        return function
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Table(Built):
+    """A curated table: typed, deduplicated by key, each key's versions kept with ``known_at`` and ``superseded_at``.
+
+    Where a column of ``key`` is null, ``fallback_key`` identifies the row instead.
+    Its function receives the decodable raw rows in arrival order and must keep their order; without one, rows pass as they are.
+    """
+
+    layer: ClassVar[str] = "curated"
+    kind: ClassVar[str] = "iceberg"
+    of: Stream
+    fallback_key: tuple[str, ...] = ()
+    sort_by: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Dataset, ...]:
+        return (self.of,)
+
+    @property
+    def calendar(self) -> str | None:
+        return self.of.calendar
+
+    @property
+    def stored_columns(self) -> tuple[Column, ...]:
+        return (*self.columns, SUPERSEDED_AT)
+
+    @property
+    def business_columns(self) -> tuple[str, ...]:
+        """What makes a version differ from its predecessor."""
+        skip = {*self.key, *self.fallback_key, "known_at", "partition_date"}
+        return tuple(c.name for c in self.columns if not c.provenance and c.name not in skip)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Derived(Built):
+    """An Iceberg table that is a pure function of curated or derived data, date by date."""
+
+    layer: ClassVar[str] = "derived"
+    kind: ClassVar[str] = "iceberg"
+    of: tuple[Dataset, ...]
+
+    @property
+    def inputs(self) -> tuple[Dataset, ...]:
+        return self.of
+
+    @property
+    def calendar(self) -> str | None:
+        return self.of[0].calendar
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rollup(Dataset):
+    """A ClickHouse table filled by SQL over curated rows (``{input}`` in ``sql``), published only if it equals ``equals``."""
+
+    layer: ClassVar[str] = "rollup"
+    kind: ClassVar[str] = "clickhouse"
+    of: Table
+    sql: str
+    equals: Derived | None = None
+
+    @property
+    def inputs(self) -> tuple[Dataset, ...]:
+        return (self.of, self.equals) if self.equals else (self.of,)
+
+    @property
+    def calendar(self) -> str | None:
+        return self.of.calendar
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureView(Built):
+    """A Feast feature view: offline an Iceberg table, online the newest row of each entity.
+
+    ``entities`` are its join keys, ``event_time`` the time a row's features hold from; its float and integer columns that are
+    neither are the features. ``ttl`` bounds how old a value a point-in-time join may take.
+    """
+
+    layer: ClassVar[str] = "feature"
+    kind: ClassVar[str] = "feast"
+    of: tuple[Dataset, ...]
+    entities: tuple[str, ...]
+    ttl: timedelta
+
+    @property
+    def inputs(self) -> tuple[Dataset, ...]:
+        return self.of
+
+    @property
+    def calendar(self) -> str | None:
+        return self.of[0].calendar
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        skip = {*self.entities, "event_time", "known_at", "partition_date"}
+        return tuple(c for c in self.columns if c.name not in skip)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EmbeddingIndex(Dataset):
+    """A pgvector index over the text of a curated table: one vector a row, HNSW, cosine distance."""
+
+    layer: ClassVar[str] = "embedding"
+    kind: ClassVar[str] = "pgvector"
+    of: Table
+    text: tuple[str, ...]
+    dimensions: int = 384
+    storage_partition: StoragePartition = "month"
+
+    @property
+    def inputs(self) -> tuple[Dataset, ...]:
+        return (self.of,)

@@ -1,0 +1,1 @@
+"""The datasets: one file = one dataset, its contract and its pure functions. Nothing here knows a store, Dagster or Kafka."""
