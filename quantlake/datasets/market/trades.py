@@ -13,8 +13,8 @@ COLUMNS = (
     Column("symbol", Text, "As the source prints it."),
     Column("venue", Text, "Exchange or consolidated tape, lower case: `usa`, `coinbase`."),
     Column("trade_id", Text, "The venue's own id; null where its files have none.", null=True),
-    Column("price", Price, "In the quote currency, unadjusted."),
-    Column("size", Size, "In shares or base currency; 0 is legal and flagged."),
+    Column("price", Price, "In the quote currency, unadjusted.", above=0),
+    Column("size", Size, "In shares or base currency; 0 is legal and flagged.", minimum=0),
     Column("side", Text, "The aggressor's side.", allowed=("buy", "sell", "unknown")),
     Column("exchange", Text, "Reporting exchange's code as printed, where the venue is a consolidated tape.", null=True),
     Column("conditions", Text, "Sale conditions as printed; LEAN's are a hexadecimal bit mask.", null=True),
@@ -62,9 +62,7 @@ trades = Table(
     fallback_key=("source_name", "line_number"),
     sort_by=("symbol", "event_time"),
     columns=(
-        *(Column(c.name, c.type, c.doc, c.null, c.allowed, provenance=c.provenance) for c in COLUMNS if c.name not in ("price", "size")),
-        Column("price", Price, "In the quote currency, unadjusted.", above=0),
-        Column("size", Size, "In shares or base currency.", minimum=0),
+        *COLUMNS,
         Column("flags", TextList, "What is odd about it: `zero_size`."),
     ),
 )
