@@ -4,10 +4,10 @@ from quantlake.ports.broker import RECORD_SCHEMA, Batch, Broker, Message
 from quantlake.ports.lineage import Lineage, LineageEvent
 from quantlake.ports.platform import Platform
 from quantlake.ports.quality import CheckResult, Quality
-from quantlake.ports.registry import Registry
+from quantlake.ports.registry import Registry, UnknownSchemaError
 from quantlake.ports.stores import FeatureStore, Files, Lake, Olap, PartitionStore, VectorStore
 
 __all__ = [
     "RECORD_SCHEMA", "Batch", "Broker", "CheckResult", "FeatureStore", "Files", "Lake", "Lineage", "LineageEvent", "Message",
-    "Olap", "PartitionStore", "Platform", "Quality", "Registry", "VectorStore",
+    "Olap", "PartitionStore", "Platform", "Quality", "Registry", "UnknownSchemaError", "VectorStore",
 ]

@@ -2,6 +2,12 @@
 
 from typing import Any, Protocol
 
+from quantlake.contract import QuantLakeError
+
+
+class UnknownSchemaError(QuantLakeError):
+    """The registry answers, and knows no such schema id."""
+
 
 class Registry(Protocol):
     """Subjects, versions and globally unique schema ids; Avro."""
@@ -14,7 +20,7 @@ class Registry(Protocol):
         ...
 
     def schema(self, schema_id: int) -> dict[str, Any]:
-        """The schema of an id. Raises ``QuantLakeError`` (unknown id)."""
+        """The schema of an id. Raises ``UnknownSchemaError`` where the registry has no such id."""
         ...
 
     def latest(self, subject: str) -> tuple[int, dict[str, Any]]:

@@ -52,8 +52,14 @@ class Files:
 class Lake(PartitionStore, Protocol):
     """Iceberg. Beside partitions: appends that carry offsets, table properties, commits, files."""
 
-    def append(self, spec: TableSpec, rows: pa.Table, *, summary: Mapping[str, str], properties: Mapping[str, str]) -> None:
-        """Append rows, summary and properties in one transaction, with no blind retry. The caller holds ``lock``."""
+    def append(
+        self, spec: TableSpec, rows: pa.Table, *, summary: Mapping[str, str], properties: Mapping[str, str], expected: Mapping[str, str]
+    ) -> None:
+        """Append rows, summary and properties in one transaction, with no blind retry. The caller holds ``lock``.
+
+        Raises ``QuantLakeError`` and commits nothing where the table's properties are not the ``expected`` ones ("" = absent):
+        another writer committed since they were read.
+        """
         ...
 
     def properties(self, spec: TableSpec) -> dict[str, str]:

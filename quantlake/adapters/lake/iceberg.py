@@ -1,0 +1,237 @@
+"""Iceberg through pyiceberg: a local SQLite catalogue, Glue or any REST catalogue.
+
+Here: tables from specs, partition reads and rewrites, appends that carry properties in their transaction, data files for
+engines that read them directly. Not here: what the properties mean (landing), SQL (serving), versions (contract).
+"""
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quantlake.adapters.locks import file_lock
+from quantlake.contract import QuantLakeError, TableSpec
+from quantlake.ports import Files
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import Table
+
+PROPERTIES = {"write.parquet.compression-codec": "zstd", "write.metadata.delete-after-commit.enabled": "true"}
+# A retry of a stale append is rebased silently and lands rows twice: a lander reads the offsets again instead.
+NO_RETRY = {"commit.retry.num-retries": "0"}
+
+
+class Iceberg:
+    """The tables of one catalogue (``properties`` as pyiceberg's ``load_catalog`` takes them). Raises ``QuantLakeError``."""
+
+    def __init__(self, properties: Mapping[str, str], locks: Path) -> None:
+        self._properties = dict(properties)
+        self._locks = locks
+
+    @classmethod
+    def embedded(cls, folder: Path, locks: Path) -> "Iceberg":
+        """Files and a SQLite catalogue below ``folder``."""
+        uri = f"sqlite:///{folder / 'catalog.db'}"
+        return cls({"type": "sql", "uri": uri, "warehouse": f"file://{folder}", "_folder": str(folder)}, locks)
+
+    @cached_property
+    def catalog(self) -> "Catalog":
+        from pyiceberg.catalog import load_catalog
+
+        folder = self._properties.pop("_folder", None)
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        try:
+            with file_lock(self._locks / "catalog", what="the Iceberg catalogue"):  # two first uses at once race on its tables
+                return load_catalog("quantlake", **self._properties)
+        except QuantLakeError:
+            raise
+        except Exception as error:
+            where = self._properties.get("uri") or self._properties.get("type")
+            raise QuantLakeError(f"the Iceberg catalogue {where} cannot be opened: {type(error).__name__}: {error}") from error
+
+    def ensure(self, spec: TableSpec) -> None:
+        table = self._table(spec)
+        if table is None:
+            with self.lock(spec):
+                if self._table(spec) is None:
+                    self._create(spec)
+            return
+        have = {f.name: f for f in table.schema().as_arrow()}
+        for column in spec.columns:
+            if column.name in have and not _same_type(have[column.name].type, column.type.arrow):
+                raise QuantLakeError(
+                    f"{spec.sql_name}.{column.name} is stored as {have[column.name].type}, the contract says {column.type.arrow}; "
+                    "a type cannot change: add a column of another name"
+                )
+        new = [c for c in spec.columns if c.name not in have]
+        if new:
+            with self.lock(spec), table.update_schema() as update:
+                from pyiceberg.io.pyarrow import visit_pyarrow, _ConvertToIcebergWithoutIDs
+
+                for column in new:
+                    update.add_column(column.name, visit_pyarrow(column.type.arrow, _ConvertToIcebergWithoutIDs()), doc=column.doc)
+
+    def exists(self, spec: TableSpec) -> bool:
+        return self._table(spec) is not None
+
+    def counts(self, spec: TableSpec) -> dict[date, int]:
+        rows = self.read(spec, columns=["partition_date"])
+        counted = rows.group_by("partition_date").aggregate([([], "count_all")]).to_pydict()
+        return dict(sorted(zip(counted["partition_date"], counted["count_all"], strict=True)))
+
+    def read(self, spec: TableSpec, dates: Collection[date] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        schema = pa.schema([f.with_nullable(True) for f in spec.arrow if columns is None or f.name in columns])
+        table = self._table(spec)
+        if table is None or (dates is not None and not dates):
+            return schema.empty_table()
+        have = set(table.schema().column_names)
+        selected = tuple(f.name for f in schema if f.name in have)
+        scan = table.scan(row_filter=_of_dates(dates), selected_fields=selected) if dates is not None else table.scan(selected_fields=selected)
+        rows = scan.to_arrow()
+        return pa.Table.from_arrays(
+            [rows[f.name].cast(f.type) if f.name in have else pa.nulls(rows.num_rows, f.type) for f in schema], schema=schema
+        )
+
+    def publish(self, spec: TableSpec, dates: Collection[date], rows: pa.Table) -> None:
+        table = self._table(spec)
+        if table is None:
+            self._create(spec)
+            table = self._table(spec)
+        assert table is not None
+        strangers = set(pc.unique(rows["partition_date"]).to_pylist()) - set(dates)
+        if strangers:
+            raise QuantLakeError(f"{spec.sql_name}: rows of {sorted(strangers)} were offered for publication as {sorted(dates)}")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+            try:
+                table.overwrite(self._rows(table, spec, rows), overwrite_filter=_of_dates(dates), snapshot_properties={"quantlake.dates": _listed(dates)})
+            except Exception as error:
+                raise _conflict(spec, error) from error
+
+    def append(
+        self, spec: TableSpec, rows: pa.Table, *, summary: Mapping[str, str], properties: Mapping[str, str], expected: Mapping[str, str]
+    ) -> None:
+        table = self._table(spec)
+        if table is None:
+            raise QuantLakeError(f"there is no table {spec.sql_name}; it is made by the first landing")
+        stale = [name for name, value in expected.items() if table.properties.get(name, "") != value]
+        if stale:
+            raise QuantLakeError(f"{spec.sql_name}: another writer committed {', '.join(stale)} meanwhile; nothing was committed, run it again")
+        try:
+            with table.transaction() as transaction:
+                if rows.num_rows:
+                    transaction.append(self._rows(table, spec, rows), snapshot_properties=dict(summary))
+                transaction.set_properties(dict(properties))
+        except Exception as error:
+            raise _conflict(spec, error) from error
+
+    def properties(self, spec: TableSpec) -> dict[str, str]:
+        table = self._table(spec)
+        return dict(table.properties) if table else {}
+
+    def set_properties(self, spec: TableSpec, properties: Mapping[str, str]) -> None:
+        table = self._table(spec)
+        if table is None:
+            raise QuantLakeError(f"there is no table {spec.sql_name}")
+        with table.transaction() as transaction:
+            transaction.set_properties(dict(properties))
+
+    def files(self, spec: TableSpec, dates: Collection[date] | None = None) -> Files:
+        table = self._table(spec)
+        if table is None:
+            return Files((), {}, None)
+        scan = table.scan(row_filter=_of_dates(dates)) if dates is not None else table.scan()
+        tasks = list(scan.plan_files())
+        if any(task.delete_files for task in tasks):
+            raise QuantLakeError(f"{spec.sql_name} has delete files, which another writer made; compact it before reading")
+        snapshot = table.current_snapshot()
+        fields = {f.field_id: (f.name, _duckdb_type(t.type)) for f, t in zip(table.schema().fields, table.schema().as_arrow(), strict=True)}
+        return Files(tuple(t.file.file_path for t in tasks), fields, snapshot.snapshot_id if snapshot else None)
+
+    def last_commit(self, spec: TableSpec) -> dict[str, Any] | None:
+        table = self._table(spec)
+        snapshot = table.current_snapshot() if table else None
+        if snapshot is None or snapshot.summary is None:
+            return None
+        committed = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
+        return {"snapshot_id": snapshot.snapshot_id, "committed_at": committed, "operation": snapshot.summary.operation.value}
+
+    @contextmanager
+    def lock(self, spec: TableSpec) -> Iterator[None]:
+        with file_lock(self._locks / spec.sql_name, what=f"the table {spec.sql_name}"):
+            yield
+
+    def _table(self, spec: TableSpec) -> "Table | None":
+        from pyiceberg.exceptions import NoSuchTableError
+
+        try:
+            return self.catalog.load_table((spec.layer, f"{spec.family}_{spec.name}"))
+        except NoSuchTableError:
+            return None
+
+    def _create(self, spec: TableSpec) -> None:
+        from pyiceberg.transforms import DayTransform, MonthTransform, YearTransform
+
+        transform = {"day": DayTransform, "month": MonthTransform, "year": YearTransform}[spec.storage_partition]()
+        self.catalog.create_namespace_if_not_exists(spec.layer)
+        schema = pa.schema([f.with_nullable(True) for f in spec.arrow])
+        properties = PROPERTIES | {"comment": spec.doc} | (NO_RETRY if spec.layer == "raw" else {})
+        place = (spec.layer, f"{spec.family}_{spec.name}")
+        with self.catalog.create_table_transaction(place, schema=schema, properties=properties) as transaction:
+            with transaction.update_spec() as update:
+                update.add_field("partition_date", transform, f"partition_date_{spec.storage_partition}")
+            with transaction.update_schema() as columns:
+                for column in spec.columns:
+                    columns.update_column(column.name, doc=column.doc)
+
+    @staticmethod
+    def _rows(table: "Table", spec: TableSpec, rows: pa.Table) -> pa.Table:
+        """Rows in the stored column order; columns that the table has and the contract no longer names are null."""
+        fields = list(table.schema().as_arrow())
+        arrays = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in fields]
+        return pa.Table.from_arrays(arrays, schema=pa.schema([pa.field(f.name, f.type) for f in fields]))
+
+
+def _of_dates(dates: Collection[date]) -> "BooleanExpression":
+    from pyiceberg.expressions import In
+
+    return In("partition_date", {d.isoformat() for d in dates})  # type: ignore[arg-type]
+
+
+def _listed(dates: Collection[date]) -> str:
+    return ",".join(d.isoformat() for d in sorted(dates))
+
+
+def _same_type(stored: pa.DataType, wanted: pa.DataType) -> bool:
+    return _duckdb_type(stored) == _duckdb_type(wanted)
+
+
+def _duckdb_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"{_duckdb_type(kind.value_type)}[]"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMPTZ"
+    names = {
+        "string": "VARCHAR", "large_string": "VARCHAR", "binary": "BLOB", "large_binary": "BLOB", "int64": "BIGINT", "bool": "BOOLEAN",
+        "double": "DOUBLE", "float": "FLOAT", "date32[day]": "DATE",
+    }  # fmt: skip
+    return names[str(kind)]
+
+
+def _conflict(spec: TableSpec, error: Exception) -> Exception:
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
+
+    if isinstance(error, CommitFailedException | ValidationException):
+        return QuantLakeError(f"{spec.sql_name} was changed by another writer meanwhile, and nothing was committed; run it again ({error})")
+    return error

@@ -1,0 +1,56 @@
+"""A Confluent-API schema registry (Confluent, Redpanda, Apicurio's compatibility API) through confluent-kafka's client."""
+
+import json
+from typing import Any
+
+from quantlake.contract import QuantLakeError
+from quantlake.ports import UnknownSchemaError
+
+SCHEMA_NOT_FOUND = 40403
+
+
+class ConfluentRegistry:
+    """The registry at ``url``. Raises ``QuantLakeError`` naming the address, never the password."""
+
+    def __init__(self, url: str, username: str = "", password: str = "") -> None:
+        self._url = url
+        self._settings = {"url": url} | ({"basic.auth.user.info": f"{username}:{password}"} if username else {})
+        self._schemas: dict[int, dict[str, Any]] = {}
+
+    def register(self, subject: str, schema: dict[str, Any]) -> int:
+        from confluent_kafka.schema_registry import Schema
+
+        with _errors(self._url):
+            return int(self._client().register_schema(subject, Schema(json.dumps(schema), "AVRO")))
+
+    def schema(self, schema_id: int) -> dict[str, Any]:
+        if schema_id not in self._schemas:
+            with _errors(self._url):
+                self._schemas[schema_id] = dict(json.loads(self._client().get_schema(schema_id).schema_str))
+        return self._schemas[schema_id]
+
+    def latest(self, subject: str) -> tuple[int, dict[str, Any]]:
+        with _errors(self._url):
+            found = self._client().get_latest_version(subject)
+        return int(found.schema_id), dict(json.loads(found.schema.schema_str))
+
+    def _client(self) -> Any:
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        return SchemaRegistryClient(self._settings)
+
+
+class _errors:
+    """What the client raises, as one line."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if getattr(error, "error_code", None) == SCHEMA_NOT_FOUND:
+            raise UnknownSchemaError(f"schema registry {self._url} knows no such schema") from error
+        if isinstance(error, Exception):
+            raise QuantLakeError(f"schema registry {self._url}: {type(error).__name__}: {error}") from error

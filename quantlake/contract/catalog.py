@@ -1,0 +1,127 @@
+"""The catalogue: every dataset there is, found by importing dataset modules; the path below the package is the key.
+
+Here: discovery, lookup, and the order of the graph. Not here: anything about one dataset.
+"""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+from quantlake.contract.datasets import Dataset, Stream
+from quantlake.contract.errors import QuantLakeError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Datasets by path, inputs before what is built from them."""
+
+    datasets: tuple[Dataset, ...]
+
+    @cached_property
+    def by_path(self) -> dict[str, Dataset]:
+        return {d.path: d for d in self.datasets}
+
+    @cached_property
+    def by_sql_name(self) -> dict[str, Dataset]:
+        return {d.spec.sql_name: d for d in self.datasets}
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        return tuple(d for d in self.datasets if isinstance(d, Stream))
+
+    def __getitem__(self, path: str) -> Dataset:
+        """A dataset by ``layer/family/name``. Raises ``QuantLakeError`` naming what there is."""
+        if path not in self.by_path:
+            raise QuantLakeError(f"there is no dataset {path!r}; there are {', '.join(self.by_path)}")
+        return self.by_path[path]
+
+    def stream(self, name: str) -> Stream:
+        """A stream by ``family/name``, with or without ``raw/``. Raises ``QuantLakeError`` naming what there is."""
+        found = self.by_path.get(name if name.startswith("raw/") else f"raw/{name}")
+        if not isinstance(found, Stream):
+            known = ", ".join(s.path.removeprefix("raw/") for s in self.streams)
+            raise QuantLakeError(f"there is no stream {name!r}; there are {known}")
+        return found
+
+    def downstream(self, of: Dataset) -> set[str]:
+        """Paths of everything built from a dataset, directly or not."""
+        found = {of.path}
+        for dataset in self.datasets:
+            if any(i.path in found for i in dataset.inputs):
+                found.add(dataset.path)
+        return found - {of.path}
+
+    def roots(self, of: Dataset) -> set[Stream]:
+        """The streams a dataset is built from in the end."""
+        return {of} if isinstance(of, Stream) else {root for i in of.inputs for root in self.roots(i)}
+
+
+def discover(extra: Iterable[str] = ()) -> Catalog:
+    """All datasets: QuantLake's own, those of ``extra`` (package names or folders) and of the entry points ``quantlake.datasets``.
+
+    Raises ``QuantLakeError`` if a module fails to import, or naming both files if two define one key.
+    """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 20 ms, not for every import of the contract
+
+    places = ["quantlake.datasets", *extra, *(e.value for e in entry_points(group="quantlake.datasets"))]
+    found: dict[str, Dataset] = {}
+    for module in (m for place in places for m in _modules(place)):
+        for value in vars(module).values():
+            if not isinstance(value, Dataset) or value.module != module.__name__ or found.get(value.path) is value:
+                continue
+            if value.path in found:
+                other = sys.modules[found[value.path].module].__file__
+                raise QuantLakeError(f"two datasets are {value.path}: {other} and {module.__file__}; rename one of the files")
+            found[value.path] = value
+    return Catalog(tuple(_ordered(found)))
+
+
+def _modules(place: str) -> Iterator[ModuleType]:
+    package = _folder_package(Path(place)) if Path(place).is_dir() else _import(place, place)
+    for info in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
+        if not info.ispkg:
+            yield _import(info.name, place)
+
+
+def _folder_package(folder: Path) -> ModuleType:
+    """A plain folder as a package, so that its files may import one another relatively."""
+    name = f"quantlake_datasets_{folder.resolve().name}"
+    if name not in sys.modules:
+        module = ModuleType(name)
+        module.__path__ = [str(folder.resolve())]
+        sys.modules[name] = module
+        for family in sorted(p for p in folder.resolve().iterdir() if p.is_dir() and not p.name.startswith(("_", "."))):
+            inner = ModuleType(f"{name}.{family.name}")
+            inner.__path__ = [str(family)]
+            sys.modules[inner.__name__] = inner
+    return sys.modules[name]
+
+
+def _import(name: str, place: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except QuantLakeError:
+        raise
+    except Exception as error:
+        raise QuantLakeError(f"datasets of {place!r}: {name} failed to import: {type(error).__name__}: {error}") from error
+
+
+def _ordered(found: dict[str, Dataset]) -> list[Dataset]:
+    """Inputs first; by layer, then path, so that the order never depends on the file system."""
+    done: dict[str, Dataset] = {}
+
+    def visit(dataset: Dataset) -> None:
+        for i in dataset.inputs:
+            if found.get(i.path) is not i:
+                raise QuantLakeError(f"{dataset.path} is built from {i.path}, which is in no dataset folder that is loaded")
+            visit(i)
+        done.setdefault(dataset.path, dataset)
+
+    for path in sorted(found):
+        visit(found[path])
+    return list(done.values())

@@ -1,0 +1,72 @@
+"""Fingerprints: an order-free hash of a multiset of rows, the same for the same content whatever holds it.
+
+Each row is written as JSON values (decimals and times exact, floats at ``FLOAT_DIGITS`` significant digits, vectors at
+``VECTOR_DIGITS``), hashed with MD5, and the two halves of the hashes are summed, so that order does not matter and repeats count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from quantlake.contract.columns import Column
+from quantlake.contract.types import Float, TextList, Timestamp, Vector
+
+FLOAT_DIGITS = 9
+VECTOR_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    rows: int
+    hash: str
+
+
+EMPTY = Fingerprint(0, f"0-{0:064x}")
+
+
+def fingerprints(rows: pa.Table, columns: Sequence[Column]) -> dict[date, Fingerprint]:
+    """The fingerprint of each ``partition_date`` in ``rows`` over ``columns``."""
+    return {row[0]: _fingerprint(*row[1:]) for row in _query(rows, columns, group=True)}
+
+
+def fingerprint(rows: pa.Table, columns: Sequence[Column]) -> Fingerprint:
+    """The fingerprint of all rows together."""
+    return _fingerprint(*_query(rows, columns, group=False)[0])
+
+
+def _query(rows: pa.Table, columns: Sequence[Column], *, group: bool) -> list[tuple[Any, ...]]:
+    import duckdb
+
+    values = " || ',' || ".join(_value(c) for c in columns)
+    hashed = f"md5_number({values})"
+    by = "partition_date, " if group else ""
+    sql = (
+        f"SELECT {by}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
+        f"FROM (SELECT partition_date, {hashed} AS h FROM offered) {'GROUP BY partition_date' if group else ''}"
+    )
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("offered", rows)
+        return connection.execute(sql).fetchall()
+
+
+def _fingerprint(count: int, high: int, low: int) -> Fingerprint:
+    return Fingerprint(int(count), f"{int(count):x}-{int(high) % (1 << 128):032x}{int(low) % (1 << 128):032x}")
+
+
+def _value(column: Column) -> str:
+    name = f'"{column.name}"'
+    if column.type is Float:
+        text = f"CASE WHEN {name} = 0 THEN '0' ELSE format('{{:.{FLOAT_DIGITS}g}}', {name}) END"
+    elif column.type is Vector:
+        text = f"list_transform({name}, lambda x: CASE WHEN abs(x) < 1e-9 THEN '0' ELSE format('{{:.{VECTOR_DIGITS}g}}', x::DOUBLE) END)::VARCHAR"
+    elif column.type is Timestamp:
+        text = f"epoch_us({name})::VARCHAR"
+    elif column.type is TextList or column.type.name == "text":
+        text = f"to_json({name})::VARCHAR"
+    else:
+        text = f"{name}::VARCHAR"
+    return f"coalesce({text}, 'null')"

@@ -1,0 +1,94 @@
+"""Settings: the only reader of the environment (and of the ``.env`` that Dagster reads too).
+
+Here: names, defaults and meanings of settings. Not here: what is opened with them (``wiring``).
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def project_root() -> Path:
+    """The nearest folder upward with a ``dagster.yaml``; else the working folder."""
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "dagster.yaml").is_file()), here)
+
+
+class Settings(BaseSettings):
+    """Every setting is ``QUANTLAKE_<NAME>`` in the environment or in ``.env``; secrets never appear in a repr."""
+
+    model_config = SettingsConfigDict(env_prefix="QUANTLAKE_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=lambda: project_root() / ".quantlake")
+    profile: Literal["embedded", "production"] = "embedded"
+    datasets: str = Field("", description="Further dataset packages or folders, separated by commas.")
+
+    kafka_bootstrap: str = Field("", description="host:port,... of Kafka or Redpanda.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "SASL_SSL"
+    kafka_sasl_mechanism: str = "SCRAM-SHA-512"
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_ca_file: str = Field("", description="Certificate authority of the brokers; empty: the system's.")
+    kafka_replication: int = 3
+
+    registry_url: str = Field("", description="Confluent-API schema registry, for Apicurio with /apis/ccompat/v7.")
+    registry_username: str = ""
+    registry_password: SecretStr = SecretStr("")
+
+    catalog_type: Literal["rest", "glue", "sql"] = "rest"
+    catalog_uri: str = Field("", description="REST catalog's address; empty for Glue.")
+    catalog_warehouse: str = Field("", description="s3://bucket/prefix, or the REST catalog's warehouse name.")
+    catalog_token: SecretStr = SecretStr("")
+    catalog_properties: dict[str, str] = Field(default_factory=dict, description="Further pyiceberg properties, as JSON.")
+
+    clickhouse_host: str = ""
+    clickhouse_port: int = 8443
+    clickhouse_secure: bool = True
+    clickhouse_username: str = "default"
+    clickhouse_password: SecretStr = SecretStr("")
+
+    postgres_dsn: SecretStr = Field(SecretStr(""), description="postgresql://... of the database with pgvector.")
+    redis_connection: SecretStr = Field(SecretStr(""), description="host:port,ssl=true,password=... as Feast spells it.")
+    openlineage_url: str = Field("", description="Marquez or OpenMetadata; empty: a file in the home.")
+
+    @cached_property
+    def root(self) -> Path:
+        """The home, absolute."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def dataset_places(self) -> list[str]:
+        return [p.strip() for p in self.datasets.split(",") if p.strip()]
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def run(self) -> Path:
+        """Where running servers announce themselves (``*.json``)."""
+        return self.root / "run"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.root / "dagster"
+
+    @property
+    def default_home(self) -> bool:
+        """Whether the home is the one that plain ``dagster`` commands at the project's root use without a variable."""
+        return self.root == (project_root() / ".quantlake").resolve()
+
+
+def load() -> Settings:
+    """The settings of this process: the environment first, then ``.env`` of the working folder."""
+    return Settings(_env_file=".env")  # type: ignore[call-arg]
+
+
+def set_home(home: Path) -> Settings:
+    """Make ``home`` the home of this process and of the processes it starts."""
+    os.environ["QUANTLAKE_HOME"] = str(home.expanduser().resolve())
+    return load()

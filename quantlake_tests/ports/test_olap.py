@@ -1,0 +1,232 @@
+"""What every OLAP store does: dates are replaced, tables follow their contract, SQL runs over Arrow tables."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from quantlake.adapters.olap.clickhouse import ClickHouse
+from quantlake.contract import (
+    PARTITION_DATE,
+    Boolean,
+    Bytes,
+    Column,
+    Float,
+    Integer,
+    Price,
+    QuantLakeError,
+    TableSpec,
+    Text,
+    TextList,
+    Timestamp,
+)
+from quantlake.ports import Olap
+
+D1, D2 = date(2024, 1, 30), date(2024, 2, 1)
+COLUMNS = (
+    Column("symbol", Text, "It's a `symbol` \\ ü."),
+    Column("at", Timestamp, "When."),
+    Column("price", Price, "Price.", null=True),
+    Column("count", Integer, "Count.", null=True),
+    Column("ratio", Float, "Ratio.", null=True),
+    Column("odd", Boolean, "Odd.", null=True),
+    Column("body", Bytes, "Any bytes.", null=True),
+    Column("flags", TextList, "Flags."),
+    PARTITION_DATE,
+)
+SPEC = TableSpec("rollup", "market", "things", COLUMNS, key=("symbol", "at"), doc="A thing's {doc}.")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "clickhouse", tmp_path / "locks"
+
+
+@pytest.fixture
+def olap(places: tuple[Path, Path]) -> Iterator[Olap]:
+    yield ClickHouse.embedded(*places, wait_seconds=1)
+
+
+def things(day: date, *symbols: str, price: str | None = "1.5", spec: TableSpec = SPEC) -> pa.Table:
+    at = datetime(day.year, day.month, day.day, 14, 30, 0, 1, tzinfo=UTC)
+    row = {
+        "at": at, "price": Decimal(price) if price else None, "count": -1, "ratio": 0.1, "odd": True, "body": b"\xff\x00",
+        "flags": ["zero_size", "é"], "partition_date": day,
+    }  # fmt: skip
+    return pa.Table.from_pylist([{"symbol": s, **row} for s in symbols], schema=spec.arrow)
+
+
+def symbols(olap: Olap, spec: TableSpec = SPEC) -> list[tuple[date, str]]:
+    rows = olap.read(spec, columns=("partition_date", "symbol"))
+    return list(zip(rows["partition_date"].to_pylist(), rows["symbol"].to_pylist(), strict=True))
+
+
+def test_an_absent_table_is_empty(olap: Olap) -> None:
+    assert not olap.exists(SPEC)
+    assert olap.counts(SPEC) == {}
+    assert olap.read(SPEC, [D1]).equals(SPEC.arrow.empty_table())
+    olap.ensure(SPEC)
+    assert olap.exists(SPEC)
+    assert olap.read(SPEC).equals(SPEC.arrow.empty_table())
+
+
+def test_rows_come_back_as_they_went_in(olap: Olap) -> None:
+    low, high = "-99999999999999999999.999999999999999999", "99999999999999999999.999999999999999999"
+    rows = pa.concat_tables([things(D1, "AAPL", price=low), things(D1, "BÄR'`\\{input}", price=high), things(D1, "C", price=None)])
+    olap.publish(SPEC, [D1], rows)
+    assert olap.read(SPEC).equals(rows)
+    assert olap.read(SPEC, [D1], ["body", "symbol"]).equals(rows.select(["body", "symbol"]))
+    assert olap.counts(SPEC) == {D1: 3}
+
+
+def test_publish_replaces_its_dates_only(olap: Olap) -> None:
+    olap.publish(SPEC, [D1, D2], pa.concat_tables([things(D1, "A", "B"), things(D2, "A")]))
+    olap.publish(SPEC, [D1], things(D1, "C"))
+    assert symbols(olap) == [(D1, "C"), (D2, "A")]
+    assert olap.read(SPEC, [D2])["symbol"].to_pylist() == ["A"]
+    assert olap.read(SPEC, []).num_rows == 0
+
+
+def test_no_rows_clear_a_date(olap: Olap) -> None:
+    olap.publish(SPEC, [D1, D2], pa.concat_tables([things(D1, "A"), things(D2, "A")]))
+    olap.publish(SPEC, [D1, D2 + timedelta(1)], SPEC.arrow.empty_table())
+    assert olap.counts(SPEC) == {D2: 1}
+
+
+@pytest.mark.parametrize("layout", ["month", "year"])
+def test_larger_storage_partitions_keep_their_other_dates(olap: Olap, layout: str) -> None:
+    spec = replace(SPEC, storage_partition=layout)
+    days = [D1, D1 + timedelta(1), D2]
+    olap.publish(spec, days, pa.concat_tables([things(d, "A", "B") for d in days]))
+    olap.publish(spec, [D1, D2], things(D2, "C"))
+    assert symbols(olap, spec) == [(days[1], "A"), (days[1], "B"), (D2, "C")]
+
+
+def test_many_dates_at_once(olap: Olap) -> None:
+    days = [D1 + timedelta(n) for n in range(120)]
+    olap.publish(SPEC, days, pa.concat_tables([things(d, "A") for d in days]))
+    assert olap.counts(SPEC) == dict.fromkeys(days, 1)
+
+
+def test_rows_that_cannot_be_kept_are_refused_before_anything_changes(olap: Olap) -> None:
+    olap.publish(SPEC, [D1], things(D1, "A"))
+    with pytest.raises(QuantLakeError, match="2024-02-01, which is not among the dates"):
+        olap.publish(SPEC, [D1], things(D2, "A"))
+    hollow = things(D1, "A").set_column(0, "symbol", pa.array([None], pa.string()))
+    with pytest.raises(QuantLakeError, match="symbol"):
+        olap.publish(SPEC, [D1], hollow)
+    null_flags = things(D1, "A").set_column(7, "flags", pa.array([[None]], pa.list_(pa.string())))
+    with pytest.raises(QuantLakeError, match="flags has nulls"):
+        olap.publish(SPEC, [D1], null_flags)
+    with pytest.raises(QuantLakeError, match="no column price"):
+        olap.publish(SPEC, [D1], things(D1, "A").drop_columns(["price"]))
+    assert symbols(olap) == [(D1, "A")]
+
+
+def test_a_null_in_the_key_is_refused(olap: Olap) -> None:
+    spec = replace(SPEC, key=("symbol", "count"))
+    with pytest.raises(QuantLakeError, match="count has nulls, which ClickHouse cannot keep in Int64"):
+        olap.publish(spec, [D1], things(D1, "A").set_column(3, "count", pa.array([None], pa.int64())))
+
+
+def test_a_table_gains_nullable_columns(olap: Olap) -> None:
+    olap.publish(SPEC, [D1], things(D1, "A"))
+    wider = replace(SPEC, columns=(*COLUMNS[:2], Column("extra", Text, "New.", null=True), *COLUMNS[2:]))
+    olap.ensure(wider)
+    olap.ensure(wider)
+    olap.publish(wider, [D2], things(D2, "A", spec=wider))
+    assert olap.read(wider)["extra"].to_pylist() == [None, None]
+    assert olap.read(wider).schema.equals(wider.arrow)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (replace(SPEC, columns=(*COLUMNS, Column("extra", Text, "New."))), "extra is new and not nullable"),
+        (replace(SPEC, columns=(Column("price", Float, "F.", null=True), *(c for c in COLUMNS if c.name != "price"))), "price is Nullable"),
+        (replace(SPEC, columns=tuple(c for c in COLUMNS if c.name != "odd")), "odd is not in the contract"),
+        (replace(SPEC, key=("symbol",)), "ordered by symbol, at"),
+        (replace(SPEC, storage_partition="month"), "partitioned by toYYYYMMDD"),
+    ],
+)
+def test_incompatible_changes_are_refused(olap: Olap, changed: TableSpec, says: str) -> None:
+    olap.ensure(SPEC)
+    with pytest.raises(QuantLakeError, match=says):
+        olap.ensure(changed)
+
+
+def test_transform_runs_sql_over_its_inputs(olap: Olap) -> None:
+    left = pa.table({"k": ["a", "b"], "n": pa.array([1, None], pa.int64())})
+    right = pa.table({"k": pa.array(["a"], pa.large_string()), "x": [Decimal("2.50")]})
+    schema = pa.schema([pa.field("k", pa.string(), nullable=False), pa.field("x", pa.decimal128(38, 18))])
+    sql = "SELECT l.k AS k, r.x AS x, '{other}' AS unused FROM {left} AS l LEFT JOIN {right} AS r ON l.k = r.k ORDER BY k"
+    result = olap.transform(sql, {"left": left, "right": right}, schema)
+    assert result.equals(pa.table({"k": ["a", "b"], "x": [Decimal("2.5"), None]}, schema=schema))
+    assert olap.transform(sql, {"left": left.slice(0, 0), "right": right}, schema).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT toDecimal256('100000000000000000000', 18) AS x", "precision"),
+        ("SELECT toDecimal128(toDecimal256('100000000000000000000', 18), 18) AS x", "precision"),
+        ("SELECT NULL AS x", "null"),
+        ("SELECT 1 AS y", "no column x"),
+        ("SELECT nonsense(1) AS x", "nonsense"),
+    ],
+)
+def test_transform_refuses_what_does_not_fit(olap: Olap, sql: str, says: str) -> None:
+    with pytest.raises(QuantLakeError, match=says):
+        olap.transform(sql, {}, pa.schema([pa.field("x", pa.decimal128(38, 18), nullable=False)]))
+
+
+def test_nothing_is_left_behind(olap: Olap) -> None:
+    olap.publish(SPEC, [D1], things(D1, "A"))
+    with pytest.raises(QuantLakeError):
+        olap.transform("SELECT nonsense({input})", {"input": things(D1, "A")}, pa.schema([]))
+    tables = olap.transform("SELECT name FROM system.tables WHERE database = 'quantlake'", {}, pa.schema([("name", pa.string())]))
+    assert tables["name"].to_pylist() == [SPEC.sql_name]
+
+
+def test_the_writers_lock_does_not_stop_its_own_publish(olap: Olap) -> None:
+    with olap.lock(SPEC):
+        olap.publish(SPEC, [D1], things(D1, "A"))
+    assert olap.counts(SPEC) == {D1: 1}
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from quantlake.adapters.olap.clickhouse import SCRATCH, ClickHouse
+folder, locks = map(Path, sys.argv[1:])
+with ClickHouse.embedded(folder, locks)._session() as client:
+    client.command(f"CREATE TABLE quantlake.{SCRATCH}killed (x Int64) ENGINE = MergeTree ORDER BY x")
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_held_by_another_process_and_what_it_leaves_when_killed(olap: Olap, places: tuple[Path, Path]) -> None:
+    olap.publish(SPEC, [D1], things(D1, "A"))
+    command = [sys.executable, "-c", HOLDER, *map(str, places)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "open\n"
+        with pytest.raises(QuantLakeError, match=f"the ClickHouse folder .* held by process {holder.pid} for over 1 s"):
+            olap.counts(SPEC)
+        holder.kill()
+    assert olap.counts(SPEC) == {D1: 1}
+    test_nothing_is_left_behind(olap)
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    server = ClickHouse.server("127.0.0.1", 9, "reader", "s3cret", secure=False)
+    with pytest.raises(QuantLakeError, match="ClickHouse at 127.0.0.1:9 cannot be opened") as raised:
+        server.counts(SPEC)
+    assert "password of reader" in str(raised.value)
+    assert "s3cret" not in str(raised.value) and "\n" not in str(raised.value)
