@@ -1,6 +1,6 @@
 """What an importer of recorded files is, and what importers share.
 
-Here: the shape of one, exact decimals, typing to the contract. Not here: any format (lean.py, rss.py), walking folders (replay.py).
+Here: the shape of one, exact decimals, typing to the contract. Not here: formats (lean.py, rss.py), walking (replay.py).
 """
 
 import hashlib

@@ -145,7 +145,7 @@ def _cells(lines: pl.Series, patterns: Mapping[str, str], where: str) -> pl.Data
 def _event_time(milliseconds: pl.Series, day: date, zone: str, where: str) -> pl.Series:
     """Wall-clock time of ``day`` in ``zone`` as UTC."""
     elapsed = milliseconds.cast(pl.Int64)
-    clock = pl.select(pl.lit(day).cast(pl.Datetime("us")) + pl.duration(milliseconds=elapsed)).to_series()
+    clock = pl.select(pl.lit(day).cast(pl.Datetime("us")) + pl.duration(milliseconds=pl.lit(elapsed))).to_series()
     times = clock.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     wrong = (times.is_null() | (elapsed >= DAY_MS)).arg_true()
     if wrong.len():

@@ -30,8 +30,7 @@ class Tansu:
         """Start on a loopback port (0: a free one). Raises ``QuantLakeError`` if the port is taken or it does not come up."""
         binary = _binary()
         port = port or free_port()
-        if not _is_free(port):
-            raise QuantLakeError(f"port {port} is taken; choose another, or 0 for a free one")
+        require_free_port(port)
         cluster = f"quantlake-{uuid.uuid4()}"
         url = f"tcp://127.0.0.1:{port}"
         command = [
@@ -74,10 +73,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+def require_free_port(port: int) -> None:
+    """Raises ``QuantLakeError`` where something listens on the loopback port."""
+    if _answers(port):
+        raise QuantLakeError(f"port {port} is taken; end what listens there, or choose another port")
 
 
 def _answers(port: int) -> bool:

@@ -102,7 +102,8 @@ class OpenLineage:
 
     def _run_event(self, event: LineageEvent) -> Any:
         from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
-        from openlineage.client.facet_v2 import error_message_run, nominal_time_run, output_statistics_output_dataset, parent_run
+        from openlineage.client.facet_v2 import error_message_run, nominal_time_run, parent_run
+        from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics_facet
 
         day = datetime(event.partition.year, event.partition.month, event.partition.day, tzinfo=UTC)
         run_facets: dict[str, Any] = {
@@ -116,7 +117,7 @@ class OpenLineage:
             run_facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(event.message or "no reason given", "python")
         statistics: dict[str, Any] = {}
         if event.state == "COMPLETE" and event.row_count is not None:
-            statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(rowCount=event.row_count)
+            statistics["outputStatistics"] = statistics_facet.OutputStatisticsOutputDatasetFacet(rowCount=event.row_count)
         return RunEvent(
             eventType=RunState[event.state],
             eventTime=_iso(datetime.now(UTC)),
@@ -137,12 +138,13 @@ class OpenLineage:
 
         if dataset not in self._facets:
             fields = [
-                schema_dataset.SchemaDatasetFacetFields(name=c.name, type=c.type.name, description=c.doc, ordinal_position=position)
-                for position, c in enumerate(dataset.stored_columns, 1)
+                schema_dataset.SchemaDatasetFacetFields(name=c.name, type=c.type.name, description=c.doc, ordinal_position=n)
+                for n, c in enumerate(dataset.stored_columns, 1)
             ]
+            owner = ownership_dataset.Owner(f"team:{dataset.owner}", "OWNER")
             self._facets[dataset] = {
                 "schema": schema_dataset.SchemaDatasetFacet(fields=fields),
-                "ownership": ownership_dataset.OwnershipDatasetFacet(owners=[ownership_dataset.Owner(f"team:{dataset.owner}", "OWNER")]),
+                "ownership": ownership_dataset.OwnershipDatasetFacet(owners=[owner]),
                 "documentation": documentation_dataset.DocumentationDatasetFacet(dataset.doc, "text/plain"),
             }
         return self._facets[dataset]

@@ -1,7 +1,7 @@
 """Vectors in PostgreSQL with pgvector: partitioned tables, replaced by date, searched by cosine distance.
 
 Here: tables, rows and search. Not here: the embedded server (``postgres``) and the embedding model (``minilm``).
-A connection lives as long as one call (3 ms through the socket), so threads and forked processes never share one.
+A connection lives as long as one call (7 ms through the socket), so threads and forked processes never share one.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -70,7 +70,8 @@ class PgVector:
         with self._connection(spec) as connection:
             if not tables.exists(connection, spec):
                 return {}
-            return dict(connection.execute(tables.sql("SELECT partition_date, count(*) FROM {} GROUP BY 1 ORDER BY 1", spec)).fetchall())
+            query = tables.sql("SELECT partition_date, count(*) FROM {} GROUP BY 1 ORDER BY 1", spec)
+            return dict(connection.execute(query).fetchall())
 
     def read(self, spec: TableSpec, dates: Collection[date] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows by date and key."""
@@ -87,12 +88,13 @@ class PgVector:
 
     def publish(self, spec: TableSpec, dates: Collection[date], rows: pa.Table) -> None:
         """All dates change in one transaction; rows of other dates are untouched. Rows dated elsewhere are refused."""
-        strangers = set(rows["partition_date"].unique().to_pylist()) - set(dates)
+        given = rows["partition_date"].unique().to_pylist()
+        strangers = sorted(str(day) for day in set(given) - set(dates))
         if strangers:
-            raise QuantLakeError(f"{spec.sql_name}: rows of {sorted(map(str, strangers))} were given to publish {sorted(map(str, dates))}")
+            raise QuantLakeError(f"{spec.sql_name}: rows of {', '.join(strangers)} are not of the dates to publish")
         values = [self._values(spec, field, rows[field.name]) for field in spec.arrow]
         with self._connection(spec) as connection:
-            tables.ensure_partitions(connection, spec, rows["partition_date"].unique().to_pylist())
+            tables.ensure_partitions(connection, spec, given)
             with connection.transaction(), connection.cursor() as cursor:
                 tables.lock(connection, spec.sql_name)
                 cursor.execute(tables.sql("DELETE FROM {} WHERE partition_date = ANY(%s)", spec), [list(dates)])
@@ -111,13 +113,13 @@ class PgVector:
         schema = spec.arrow.append(pa.field("distance", pa.float64()))
         embedding = next(c.name for c in spec.columns if c.type == Vector)
         if len(vector) != self._dimensions:
-            raise QuantLakeError(f"{spec.sql_name}: the vector has {len(vector)} numbers, its column {embedding} {self._dimensions}")
+            raise QuantLakeError(f"{spec.sql_name}: the vector has {len(vector)} numbers, {embedding} has {self._dimensions}")
         parameters: list[Any] = [np.asarray(vector, np.float32)]
         where = ""
         if dates is not None:
             where, parameters = " WHERE partition_date BETWEEN %s AND %s", [*parameters, *dates]
-        inner = f"SELECT {{columns}}, {{vector}} <=> %s AS distance FROM {{}}{where} ORDER BY distance LIMIT %s"
-        query = f"WITH near AS MATERIALIZED ({inner}) SELECT * FROM near ORDER BY distance"  # an index in relaxed order nearly sorts
+        near = f"SELECT {{columns}}, {{vector}} <=> %s AS distance FROM {{}}{where} ORDER BY distance LIMIT %s"
+        query = f"WITH near AS MATERIALIZED ({near}) SELECT * FROM near ORDER BY distance"  # relaxed order is nearly sorted
         with self._connection(spec) as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
             if not tables.exists(connection, spec):
                 return schema.empty_table()
@@ -137,7 +139,7 @@ class PgVector:
         vectors = [None if v.values is None else np.asarray(v.values, np.float32) for v in column]
         lengths = {len(v) for v in vectors if v is not None} - {self._dimensions}
         if lengths:
-            raise QuantLakeError(f"{spec.sql_name}: {field.name} has vectors of {sorted(lengths)} numbers, the table {self._dimensions}")
+            raise QuantLakeError(f"{spec.sql_name}: {field.name} holds {self._dimensions} numbers; given were {sorted(lengths)}")
         return vectors
 
     @contextmanager
@@ -147,7 +149,7 @@ class PgVector:
 
         dsn = self._dsn()
         try:
-            with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS, autocommit=True, options="-c TimeZone=UTC") as connection:
+            with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS, autocommit=True) as connection:
                 if not self._prepared:
                     tables.ensure_schema(connection)
                     self._prepared = True

@@ -130,12 +130,12 @@ class EmbeddedPostgres:
         draft.rename(data)
 
     def _run(self, program: str, *arguments: str, log: Path | None = None) -> None:
-        account = dict(zip(("user", "group"), _account(), strict=True)) if os.geteuid() == 0 else {}
+        user, group = _account() if os.geteuid() == 0 else (None, None)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server, and the reader waits for ever
             done = subprocess.run(
                 [_programs() / program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
-                cwd="/", check=False, extra_groups=[] if account else None, **account,
+                cwd="/", check=False, user=user, group=group, extra_groups=None if user is None else [],
             )  # fmt: skip
             if done.returncode:
                 output.seek(0)
@@ -183,7 +183,7 @@ def _account() -> tuple[int, int]:
         try:
             subprocess.run(command, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise QuantLakeError(f"PostgreSQL refuses to run as root and {' '.join(command)} failed; run as another user") from error
+            raise QuantLakeError(f"PostgreSQL refuses root, and {' '.join(command)} failed; run as another user") from error
         entry = pwd.getpwnam(SYSTEM_USER)
     return entry.pw_uid, entry.pw_gid
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "quantlake"
 MAX_NAME_BYTES = 54  # PostgreSQL cuts names at 63 bytes; a partition's takes 9 more
+REBUILD = "drop the table to rebuild it from its source"
 TYPES = {  # Arrow type -> (its name in DDL as the catalog prints it, its name for binary COPY)
     pa.string(): ("text", "text"),
     pa.int64(): ("bigint", "int8"),
@@ -39,6 +40,10 @@ def sql(text: str, spec: TableSpec, columns: Sequence[str] = (), **names: str) -
     return SQL(text).format(Identifier(SCHEMA, spec.sql_name), columns=SQL(", ").join(map(Identifier, columns)), **quoted)
 
 
+def _quoted(spec: TableSpec) -> str:
+    return f'{SCHEMA}."{spec.sql_name}"'
+
+
 def copy_type(type_: pa.DataType) -> str:
     return TYPES[type_][1]
 
@@ -49,17 +54,14 @@ def lock(connection: "Connection[Any]", what: str) -> None:
 
 
 def exists(connection: "Connection[Any]", spec: TableSpec) -> bool:
-    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f'{SCHEMA}."{spec.sql_name}"']).fetchone()
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [_quoted(spec)]).fetchone()
     return bool(found and found[0])
 
 
 def ensure_schema(connection: "Connection[Any]") -> None:
     """The extension and the schema. Where they are there, nothing but reading is needed."""
-    there = connection.execute(
-        "SELECT (SELECT count(*) FROM pg_extension WHERE extname = 'vector') + (SELECT count(*) FROM pg_namespace WHERE nspname = %s)",
-        [SCHEMA],
-    ).fetchone()
-    if there and there[0] == 2:
+    query = "SELECT 1 FROM pg_extension WHERE extname = 'vector' UNION ALL SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    if len(connection.execute(query, [SCHEMA]).fetchall()) == 2:
         return
     with connection.transaction():
         lock(connection, "ddl")
@@ -70,7 +72,7 @@ def ensure_schema(connection: "Connection[Any]") -> None:
 def ensure(connection: "Connection[Any]", spec: TableSpec, dimensions: int) -> None:
     """Create the table with its indexes, or bring it to ``spec`` where no row can be in the way; else ``QuantLakeError``."""
     if len(spec.sql_name.encode()) > MAX_NAME_BYTES:
-        raise QuantLakeError(f"{spec.sql_name}: a table name of more than {MAX_NAME_BYTES} bytes does not fit PostgreSQL; shorten it")
+        raise QuantLakeError(f"{spec.sql_name}: PostgreSQL takes names of up to {MAX_NAME_BYTES} bytes here; shorten it")
     with connection.transaction():
         lock(connection, "ddl")
         if not exists(connection, spec):
@@ -80,8 +82,8 @@ def ensure(connection: "Connection[Any]", spec: TableSpec, dimensions: int) -> N
 
 def ensure_partitions(connection: "Connection[Any]", spec: TableSpec, dates: Iterable[date]) -> None:
     """The partitions of ``dates``, in a transaction of their own: making one locks readers out until it commits."""
-    there = connection.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [f'{SCHEMA}."{spec.sql_name}"'])
-    names = {str(name).rpartition(".")[2].strip('"') for (name,) in there}
+    query = "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass(%s)"
+    names = {name for (name,) in connection.execute(query, [_quoted(spec)]).fetchall()}
     missing = {f"{spec.sql_name}_{first:%Y%m%d}": (first, end) for first, end in {_span(spec, day) for day in dates}}
     missing = {name: span for name, span in missing.items() if name not in names}
     if not missing:
@@ -112,10 +114,10 @@ def _create(connection: "Connection[Any]", spec: TableSpec, dimensions: int) -> 
     """Indexes are declared on the parent; every partition gets them."""
     from psycopg.sql import SQL, Identifier
 
-    declared = SQL(", ").join(
-        SQL("{} {}").format(Identifier(c.name), SQL(_spelled(c, dimensions) + ("" if c.null else " NOT NULL"))) for c in spec.columns
-    )
-    connection.execute(sql("CREATE TABLE {} (", spec) + declared + SQL(") PARTITION BY RANGE (partition_date)"))
+    types = [SQL(_spelled(c, dimensions) + ("" if c.null else " NOT NULL")) for c in spec.columns]
+    declared = [SQL("{} {}").format(Identifier(c.name), type_) for c, type_ in zip(spec.columns, types, strict=True)]
+    text = SQL(", ").join(declared) + SQL(") PARTITION BY RANGE (partition_date)")
+    connection.execute(sql("CREATE TABLE {} (", spec) + text)
     connection.execute(sql("CREATE INDEX ON {} (partition_date)", spec))
     if spec.key:
         connection.execute(sql("CREATE INDEX ON {} ({columns})", spec, spec.key))
@@ -135,24 +137,24 @@ def _change(connection: "Connection[Any]", spec: TableSpec, dimensions: int) -> 
     """Add new nullable columns, loosen NOT NULL, renew comments; refuse what old rows could break."""
     found = connection.execute(
         "SELECT attname, format_type(atttypid, atttypmod), attnotnull, coalesce(col_description(attrelid, attnum), '')"
-        " FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
-        [f'{SCHEMA}."{spec.sql_name}"'],
+        " FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [_quoted(spec)],
     )
     there = {name: (type_, required, doc) for name, type_, required, doc in found.fetchall()}
     wanted = {c.name for c in spec.columns}
     gone = [name for name, (_, required, _) in there.items() if required and name not in wanted]
     if gone:
-        raise QuantLakeError(f"{spec.sql_name}: the contract no longer has {gone}, which the table requires; drop the table to rebuild it")
+        raise QuantLakeError(f"{spec.sql_name}: the table requires {gone}, which the contract lacks; {REBUILD}")
     for column in spec.columns:
         spelled = _spelled(column, dimensions)
         if column.name not in there:
             if not column.null:
-                raise QuantLakeError(f"{spec.sql_name}: the new column {column.name} must be nullable, or the table dropped and rebuilt")
+                raise QuantLakeError(f"{spec.sql_name}: the new column {column.name} must be nullable; else {REBUILD}")
             connection.execute(sql(f"ALTER TABLE {{}} ADD COLUMN {{column}} {spelled}", spec, column=column.name))
         type_, required, doc = there.get(column.name, (spelled, False, ""))
         if type_ != spelled or (required, column.null) == (False, False):
             is_, should = (f"{t}{' not null' if r else ''}" for t, r in ((type_, required), (spelled, not column.null)))
-            raise QuantLakeError(f"{spec.sql_name}: {column.name} is {is_}, the contract says {should}; drop the table to rebuild it")
+            raise QuantLakeError(f"{spec.sql_name}: {column.name} is {is_}, the contract says {should}; {REBUILD}")
         if required and column.null:
             connection.execute(sql("ALTER TABLE {} ALTER COLUMN {column} DROP NOT NULL", spec, column=column.name))
         if doc != column.doc:

@@ -1,0 +1,85 @@
+"""The embedded servers of a home: the broker, its announcement, and the landing beside it.
+
+A clean stop lands what is pending and closes the logs; after a crash the audit shows the log as unverified.
+"""
+
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from quantlake.adapters.broker.tansu import Tansu
+from quantlake.adapters.locks import file_lock
+from quantlake.contract import EmbeddingIndex, QuantLakeError, Stream
+from quantlake.contract.catalog import Catalog
+from quantlake.contract.wire import subject, wire_schema
+from quantlake.landing.land import Landed, Report, close, land
+from quantlake.ports import Broker, Registry
+from quantlake.wiring import Adapters
+
+
+def register_contracts(catalog: Catalog, broker: Broker, registry: Registry) -> list[tuple[Stream, bool, int]]:
+    """Create every stream's topic and register its subject; (stream, topic is new, schema id) of each."""
+    return [
+        (s, broker.create_topic(s.topic, s.topic_partitions), registry.register(subject(s), wire_schema(s))) for s in catalog.streams
+    ]
+
+
+class Embedded:
+    """Context manager: servers up inside, cleanly stopped at exit (not so after an error: nothing then claims a clean end)."""
+
+    def __init__(self, adapters: Adapters, catalog: Catalog, *, port: int = 0, report: Report | None = None) -> None:
+        if not adapters.embedded:
+            raise QuantLakeError("QUANTLAKE_PROFILE is production: its servers are not ours to start; unset it for the embedded ones")
+        self._adapters, self._catalog, self._port, self._report = adapters, catalog, port, report
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Embedded":
+        settings = self._adapters.settings
+        settings.run.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(file_lock(settings.run / "lock", what=f"the home {settings.root}", wait_seconds=0))
+        try:
+            self.broker = Tansu.start(settings.root / "logs" / "broker.log", self._port)
+            self._stack.callback(self.broker.stop)
+            self._announce(settings.run / "broker.json")
+            register_contracts(self._catalog, self._adapters.broker, self._adapters.registry)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None or kind is KeyboardInterrupt:
+                self.close()
+        finally:
+            self._stack.close()
+
+    def open_stores(self) -> None:
+        """Start what the built datasets need (PostgreSQL), so that it answers before anyone asks."""
+        for dataset in self._catalog.datasets:
+            if isinstance(dataset, EmbeddingIndex):
+                self._adapters.vectors.ensure(dataset.spec)
+
+    def land(self) -> Landed:
+        """Land what is pending of every stream."""
+        a = self._adapters
+        parts = [land(s, broker=a.broker, registry=a.registry, lake=a.lake, report=self._report) for s in self._catalog.streams]
+        return sum(parts, Landed())
+
+    def close(self) -> None:
+        """Land the rest and put on record that the logs end here."""
+        a = self._adapters
+        for stream in self._catalog.streams:
+            close(stream, broker=a.broker, registry=a.registry, lake=a.lake, report=self._report)
+
+    @property
+    def alive(self) -> bool:
+        return self.broker.process.poll() is None
+
+    def _announce(self, path: Path) -> None:
+        staged = path.with_suffix(f".{os.getpid()}")
+        staged.write_text(json.dumps({"pid": self.broker.process.pid, "address": self.broker.address, "cluster_id": self.broker.cluster_id}))
+        staged.replace(path)
+        self._stack.callback(path.unlink, missing_ok=True)

@@ -1,0 +1,121 @@
+"""Commands that run the graph in this process: refresh, demo."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantlake.cli import show
+from quantlake.contract import Dataset, QuantLakeError
+from quantlake.contract.catalog import Catalog
+from quantlake.settings import load, set_home
+from quantlake.wiring import Adapters, catalog, embedded_broker, platform
+
+DEMO_START, DEMO_DAYS, DEMO_SYMBOLS, DEMO_SEED = date(2024, 3, 4), 3, 5, 7
+DEMO_MARKER = ".quantlake-demo"
+
+
+def refresh(
+    select: Annotated[str | None, typer.Option(help="Assets: a path, or Dagster's selection syntax; default all.")] = None,
+) -> None:
+    """Land what is pending, then build every date that is missing or older than its inputs; exit 1 if a blocking check failed."""
+    adapters, graph = platform(), catalog()
+    landing = True
+    if adapters.embedded:
+        try:
+            embedded_broker(adapters.settings)
+        except QuantLakeError:
+            landing = False
+            show.err.print("no broker is running: only what is landed already is refreshed", highlight=False)
+    if not refreshed(adapters, graph, selected(graph, select), landing=landing):
+        raise typer.Exit(1)
+
+
+def demo(data: Annotated[Path | None, typer.Option(help="Replay recorded files of this folder instead of simulating.")] = None) -> None:
+    """Run the main job on the embedded stack: messages on Kafka, the whole graph materialized, every check run."""
+    from quantlake.cli.demo import run_demo
+
+    if data is not None and not data.is_dir():
+        raise QuantLakeError(f"{data}: no such folder")
+    home = load().root / "demo"
+    _wipe(home)
+    set_home(home)
+    if not run_demo(platform(), catalog(), data):
+        raise typer.Exit(1)
+
+
+def selected(graph: Catalog, select: str | None) -> Sequence[Dataset]:
+    """The datasets of a selection. Raises ``QuantLakeError`` where it is malformed or empty."""
+    if select is None:
+        return graph.datasets
+    if select in graph.by_path:
+        return [graph[select]]
+    import dagster as dg
+
+    from quantlake.orchestration.assemble import assemble
+
+    assets = [a for a in assemble(graph, platform).assets or () if isinstance(a, dg.AssetsDefinition)]
+    try:
+        keys = {"/".join(k.path) for k in dg.AssetSelection.from_string(select).resolve(assets)}
+    except Exception as error:
+        raise QuantLakeError(f"--select {select!r}: {error}") from error
+    if not keys:
+        raise QuantLakeError(f"--select {select!r} selects no asset; there are {', '.join(graph.by_path)}")
+    return [d for d in graph.datasets if d.path in keys]
+
+
+def refreshed(adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *, landing: bool) -> bool:
+    """Refresh with a progress bar and a table at the end; False if anything failed."""
+    from quantlake.orchestration.build import Outcome
+    from quantlake.orchestration.instance import open_instance
+    from quantlake.orchestration.refresh import refresh as run
+
+    started = time.monotonic()
+    with open_instance(adapters.settings.dagster_home) as instance, show.progress() as bar:
+        task = bar.add_task("landing" if landing else "looking", total=None)
+
+        def planned(asset_dates: int) -> None:
+            bar.update(task, total=(bar.tasks[0].completed or 0) + asset_dates, description="building")
+
+        def observed(dataset: Dataset, outcome: Outcome) -> None:
+            bar.update(task, advance=1 if dataset.inputs else 0, description=f"{dataset.path} {outcome.partition}")
+
+        done = run(graph, datasets, adapters, instance, landing=landing, planned=planned, observe=observed)
+    if not done.outcomes and not done.errors:
+        show.out.print("nothing to do: every selected asset is as new as its inputs", highlight=False)
+        return True
+    rows = []
+    for dataset in graph.datasets:
+        outcomes = done.outcomes.get(dataset.path, [])
+        if not outcomes:
+            continue
+        results = [r for o in outcomes for r in o.results]
+        failed = sum(not r.passed and r.blocking for r in results)
+        warned = sum(not r.passed and not r.blocking for r in results)
+        checks = f"{sum(r.passed for r in results)} passed" + (f", {warned} warned" if warned else "") + (f", {failed} FAILED" if failed else "")
+        total = sum(o.rows for o in outcomes if o.good)
+        rows.append((dataset.path, len(outcomes), f"{total:,}", checks, f"{done.seconds.get(dataset.path, 0):.1f}"))
+    show.table(["asset", "dates", "rows", "checks", "seconds"], rows, right=["dates", "rows", "seconds"])
+    show.out.print(f"{done.runs} runs in {time.monotonic() - started:.1f} s", highlight=False)
+    for path, day, why in done.rejected:
+        show.out.print(f"rejected: {path} {day}: {why}", highlight=False, markup=False)
+    for error in done.errors:
+        show.err.print(f"quantlake: {error}", highlight=False, markup=False)
+    return not done.rejected and not done.errors
+
+
+def _wipe(home: Path) -> None:
+    """Empty the demo's home, only if the demo made it."""
+    if home.exists() and any(home.iterdir()):
+        if not (home / DEMO_MARKER).is_file():
+            raise QuantLakeError(f"{home} is not empty and was not made by the demo; move it away, or set QUANTLAKE_HOME elsewhere")
+        from quantlake.adapters.locks import file_lock
+
+        with file_lock(home / "run" / "lock", what=f"the home {home}", wait_seconds=0):
+            shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / DEMO_MARKER).write_text("Made by `quantlake demo`, which wipes this folder at its next run.\n")

@@ -1,0 +1,32 @@
+"""Which checks a contract has: their names are stable, since dashboards and alerts are kept by them.
+
+Here: names and whether a failure blocks. Not here: how a check is evaluated.
+"""
+
+from quantlake.contract.checks import Ordered
+from quantlake.contract.datasets import Dataset, Rollup, Stream
+
+SCHEMA = "schema"
+DEAD_LETTERS = "dead_letters"
+EQUALS_DERIVED = "equals_derived"
+
+
+def check_names(dataset: Dataset) -> list[tuple[str, bool]]:
+    """(name, blocking) of every check that applies to ``dataset``, in the order they are shown.
+
+    ``dead_letters`` (streams), ``schema`` (could it be built, in the contract's columns and types?) and ``equals_derived``
+    (rollups) are the orchestration's; the others a ``Quality``'s.
+    """
+    if isinstance(dataset, Stream):
+        return [(DEAD_LETTERS, False)]
+    columns = dataset.stored_columns
+    applies = {
+        SCHEMA: True,
+        "not_null": any(not c.null for c in columns),
+        "unique_key": bool(dataset.key),
+        "in_range": any(c.minimum is not None or c.above is not None for c in columns),
+        "allowed_values": any(c.allowed for c in columns),
+        "ordered": any(isinstance(check, Ordered) for check in dataset.checks),
+        EQUALS_DERIVED: isinstance(dataset, Rollup) and dataset.equals is not None,
+    }
+    return [*((name, True) for name, does in applies.items() if does), ("row_count", False)]

@@ -1,0 +1,151 @@
+"""Assets from contracts: one factory for what lands, one for what is built. Neither knows a dataset by name.
+
+A range run judges each date alone: good dates are logged as materialized one by one, then the step fails if any was bad. The
+returned output carries ``OBSERVED``, Dagster's own mark that keeps its automatic materialization of every date away.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from quantlake.contract import Dataset, QuantLakeError, Stream
+from quantlake.contract.suites import check_names
+from quantlake.landing.land import land
+from quantlake.orchestration.build import Outcome, build, landed_outcomes
+from quantlake.orchestration.metadata import column_schema, preview
+from quantlake.ports import CheckResult, LineageEvent, Platform
+
+OBSERVED = {"__source_asset_observation__": True}
+DRAIN = "quantlake/drain"  # a run with this tag lands what is pending and reports touched dates only
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version/"
+
+Observer = Callable[[Dataset, Outcome], None]
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Turns datasets into assets. ``platform`` is opened by the first step that runs; ``observe`` is told each outcome."""
+
+    platform: Callable[[], Platform]
+    observe: Observer | None = None
+
+    def asset(self, dataset: Dataset) -> dg.AssetsDefinition:
+        """The asset of a dataset, with its checks, over daily partitions; a range of dates is one run."""
+        key, partitions = asset_key(dataset), partitions_of(dataset)
+        spec = dg.AssetSpec(
+            key,
+            deps=[asset_key(i) for i in dataset.inputs],
+            description=dataset.doc,
+            group_name=dataset.family,
+            owners=[f"team:{dataset.owner}"],
+            kinds={dataset.kind, "polars"} if dataset.layer in ("curated", "derived", "feature") else {dataset.kind},
+            metadata={"dagster/column_schema": column_schema(dataset), "sql_name": dataset.spec.sql_name},
+            partitions_def=partitions,
+            freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.max_lag),
+            skippable=True,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are preview; a test covers what is used of them
+            checks = [
+                dg.AssetCheckSpec(name, asset=key, blocking=blocking, partitions_def=partitions) for name, blocking in check_names(dataset)
+            ]
+        run = self._land if isinstance(dataset, Stream) else self._build
+
+        @dg.multi_asset(
+            name="__".join(key.path), specs=[spec], check_specs=checks, can_subset=True, backfill_policy=dg.BackfillPolicy.single_run()
+        )
+        def step(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            dates = [date.fromisoformat(p) for p in context.partition_keys]
+            try:
+                bad = run(context, dataset, dates)
+            except QuantLakeError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
+            if bad:
+                listed = "; ".join(f"{day}: {why}" for day, why in bad[:10])
+                raise dg.Failure(f"{len(bad)} of {len(dates)} dates of {dataset.path} were rejected: {listed}", allow_retries=False)
+            yield dg.Output(None, step.op.output_defs[0].name, metadata=OBSERVED)
+
+        return step
+
+    def _land(self, context: dg.AssetExecutionContext, dataset: Dataset, dates: list[date]) -> list[tuple[date, str]]:
+        assert isinstance(dataset, Stream)
+        platform = self.platform()
+        landed = land(dataset, broker=platform.broker, registry=platform.registry, lake=platform.lake)
+        context.log.info(f"{dataset.path}: landed {landed.rows} rows and {landed.dead_letters} dead letters")
+        if landed.outside:
+            context.log.warning(f"{dataset.path}: rows dated {sorted(landed.outside)} landed; no partition has these dates")
+        wanted = sorted(landed.dates if DRAIN in context.run.tags else {*landed.dates, *dates})
+        self._lineage(context, dataset, "START", wanted)
+        for outcome in landed_outcomes(dataset, wanted, platform):
+            self._log(context, dataset, outcome)
+        return []
+
+    def _build(self, context: dg.AssetExecutionContext, dataset: Dataset, dates: list[date]) -> list[tuple[date, str]]:
+        bad = []
+        platform = self.platform()
+        self._lineage(context, dataset, "START", dates)
+        for outcome in build(dataset, dates, platform, context.run.run_id):
+            self._log(context, dataset, outcome)
+            if not outcome.good:
+                bad.append((outcome.partition, outcome.why))
+        return bad
+
+    def _log(self, context: dg.AssetExecutionContext, dataset: Dataset, outcome: Outcome) -> None:
+        for result in outcome.results:
+            context.log_event(_evaluation(dataset, result, outcome.partition))
+        if outcome.good:
+            context.log_event(materialization(dataset, outcome))
+        self._lineage(context, dataset, "COMPLETE" if outcome.good else "FAIL", [outcome.partition], outcome.rows, outcome.why)
+        if self.observe:
+            self.observe(dataset, outcome)
+
+    def _lineage(
+        self, context: dg.AssetExecutionContext, dataset: Dataset, state: Any, dates: Sequence[date], rows: int | None = None, message: str = ""
+    ) -> None:
+        self.platform().lineage.emit(
+            [LineageEvent(state, context.run.run_id, dataset, dataset.inputs, day, rows, message) for day in dates]
+        )
+
+
+def report_landing(instance: dg.DagsterInstance, platform: Platform, stream: Stream, dates: Sequence[date]) -> None:
+    """Report raw partitions that a resident lander touched, outside any run."""
+    for outcome in landed_outcomes(stream, dates, platform):
+        instance.report_runless_asset_event(materialization(stream, outcome))
+
+
+def asset_key(dataset: Dataset) -> dg.AssetKey:
+    return dg.AssetKey([dataset.layer, dataset.family, dataset.name])
+
+
+def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
+    """Daily from the contract's start, today included."""
+    return dg.DailyPartitionsDefinition(start_date=dataset.start.isoformat(), end_offset=1)
+
+
+def _evaluation(dataset: Dataset, result: CheckResult, day: date) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key(dataset), result.check, result.passed, partition=day.isoformat(), blocking=result.blocking,
+        severity=dg.AssetCheckSeverity.ERROR if result.blocking else dg.AssetCheckSeverity.WARN,
+        description=result.reason or None, metadata={name: _metadata(value) for name, value in result.details.items()},
+    )  # fmt: skip
+
+
+def materialization(dataset: Dataset, outcome: Outcome) -> dg.AssetMaterialization:
+    metadata: dict[str, Any] = {"dagster/row_count": outcome.rows, "content_changed": outcome.changed}
+    if outcome.preview is not None and outcome.preview.num_rows:
+        metadata["preview"] = dg.MetadataValue.md(preview(outcome.preview))
+    return dg.AssetMaterialization(
+        asset_key(dataset), partition=outcome.partition.isoformat(), metadata=metadata,
+        tags={DATA_VERSION: outcome.version} | {INPUT_VERSION + path: version for path, version in outcome.inputs.items()},
+    )  # fmt: skip
+
+
+def _metadata(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else dg.MetadataValue.json(value)
+
+

@@ -1,0 +1,278 @@
+"""Build, judge, publish: one dataset over some dates, whatever its kind; no Dagster here.
+
+Each date is judged alone, before anything of it is visible. Good dates whose content changed are published in one commit, bad
+ones go to the rejected table with run, check and reason.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, QuantLakeError, Rollup, Stream, Table
+from quantlake.contract.fingerprint import EMPTY, Fingerprint, fingerprints
+from quantlake.contract.suites import DEAD_LETTERS, EQUALS_DERIVED, SCHEMA, check_names
+from quantlake.contract.versions import latest, versioned
+from quantlake.landing.audit import COORDINATES, raw_versions
+from quantlake.landing.logs import Logs
+from quantlake.ports import CheckResult, PartitionStore, Platform
+
+CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
+CHUNK_DATES = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one date. ``version`` is the content's data version, ``inputs`` those of what it was built from."""
+
+    partition: date
+    rows: int
+    version: str
+    results: Sequence[CheckResult]
+    changed: bool = False
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    preview: pa.Table | None = None
+
+    @property
+    def good(self) -> bool:
+        return all(r.passed or not r.blocking for r in self.results)
+
+    @property
+    def why(self) -> str:
+        """What the failed blocking checks found; "" where it is good."""
+        return "; ".join(f"{r.check}: {r.reason}" for r in self.results if r.blocking and not r.passed)
+
+
+def store_of(dataset: Dataset, platform: Platform) -> PartitionStore:
+    """The store that holds a dataset's rows."""
+    if isinstance(dataset, Rollup):
+        return platform.olap
+    return platform.vectors if isinstance(dataset, EmbeddingIndex) else platform.lake
+
+
+def build(dataset: Dataset, dates: Sequence[date], platform: Platform, run_id: str) -> Iterator[Outcome]:
+    """Build, judge and publish every date, in chunks of bounded memory; yields each date's outcome once its chunk is done."""
+    store_of(dataset, platform).ensure(dataset.spec)
+    for chunk in _chunks(dataset, dates, platform):
+        with store_of(dataset, platform).lock(dataset.spec):
+            yield from _build_chunk(dataset, chunk, platform, run_id)
+
+
+def landed_outcomes(stream: Stream, dates: Sequence[date], platform: Platform) -> list[Outcome]:
+    """Raw partitions as the lake has them now: rows without dead letters and tombstones, the data version, the dead-letter check."""
+    held = platform.lake.read(stream.spec, dates, [*(c.name for c in COORDINATES), "partition_date", "_schema_id"])
+    versions = fingerprints(held, COORDINATES)
+    dead = pl.col("_error_class").is_not_null()
+    counts = pl.DataFrame(held).group_by("partition_date").agg(dead.sum().alias("dead"), (~dead & pl.col("_schema_id").is_not_null()).sum())
+    counted = {day: (bad, rows) for day, bad, rows in counts.iter_rows()}
+    outcomes = []
+    for day in sorted(dates):
+        bad, rows = counted.get(day, (0, 0))
+        reason = f"{bad} messages of this day could not be decoded; see the SQL view deadletters" if bad else ""
+        check = CheckResult(DEAD_LETTERS, bad == 0, False, reason, {"dead_letters": bad})
+        outcomes.append(Outcome(day, rows, versions.get(day, EMPTY).hash, [check]))
+    return outcomes
+
+
+def data_versions(dataset: Dataset, dates: Sequence[date] | None, platform: Platform) -> dict[date, Fingerprint]:
+    """The data version of every stored partition: raw by offsets, all others by content."""
+    if isinstance(dataset, Stream):
+        return raw_versions(dataset, platform.lake, dates)
+    return fingerprints(store_of(dataset, platform).read(dataset.spec, dates), dataset.stored_columns)
+
+
+def _versions(dataset: Dataset, dates: Sequence[date], platform: Platform) -> dict[date, Fingerprint]:
+    found = data_versions(dataset, dates, platform)
+    return {d: found.get(d, EMPTY) for d in dates}
+
+
+def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iterator[list[date]]:
+    if len(dates) == 1:
+        yield list(dates)
+        return
+    first = dataset.inputs[0]
+    counts = store_of(first, platform).counts(first.spec)
+    chunk: list[date] = []
+    held = 0
+    for day in sorted(dates):
+        rows = counts.get(day, 0)
+        if chunk and (held + rows > CHUNK_ROWS or len(chunk) >= CHUNK_DATES):
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(day)
+        held += rows
+    if chunk:
+        yield chunk
+
+
+def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id: str) -> list[Outcome]:
+    store = store_of(dataset, platform)
+    offered, inputs = _read_inputs(dataset, dates, platform)
+    candidates, broken = _candidates(dataset, dates, offered, store, platform)
+    judged = candidates.filter(pc.is_null(candidates["superseded_at"])) if isinstance(dataset, Table) else candidates
+    sound = [d for d in dates if d not in broken]
+    results = platform.quality.judge(dataset, judged, sound) if sound else {}
+    for day in sound:
+        results[day].insert(0, CheckResult(SCHEMA, passed=True, blocking=True))
+    if isinstance(dataset, Rollup) and dataset.equals:
+        for day, result in _equals(dataset, judged, offered[1], sound).items():
+            results[day].append(result)
+    for day, reason in broken.items():
+        results[day] = _unbuilt(dataset, reason)
+
+    now = fingerprints(candidates, dataset.stored_columns)
+    stored = data_versions(dataset, dates, platform)
+    outcomes = []
+    by_day = {d: judged.filter(pc.equal(judged["partition_date"], pa.scalar(d))) for d in dates} if len(dates) > 1 else {dates[0]: judged}
+    for day in dates:
+        version, rows = now.get(day, EMPTY), by_day[day]
+        before = stored.get(day, EMPTY)
+        outcome = Outcome(
+            day, rows.num_rows, version.hash, results[day], version != before, {p: v[day] for p, v in inputs.items()}, rows.slice(0, 5)
+        )
+        outcomes.append(outcome)
+    publish = [o.partition for o in outcomes if o.good and o.changed]
+    if publish:
+        store.publish(dataset.spec, publish, _of(candidates, publish))
+    if isinstance(dataset, FeatureView):
+        good = [o.partition for o in outcomes if o.good]
+        platform.features.apply([dataset])
+        platform.features.write_online(dataset, _of(candidates, good))
+    _reject(dataset, [o for o in outcomes if not o.good], judged, platform, run_id)
+    return outcomes
+
+
+def _read_inputs(dataset: Dataset, dates: list[date], platform: Platform) -> tuple[list[pa.Table], dict[str, dict[date, str]]]:
+    """Each input's rows as its readers see them (raw: decodable, in arrival order; curated: latest), and its data versions."""
+    frames, versions = [], {}
+    for i in dataset.inputs:
+        stored = store_of(i, platform).read(i.spec, dates)
+        if isinstance(i, Stream):
+            versions[i.path] = {d: v.hash for d, v in _versions(i, dates, platform).items()}
+            frames.append(_arrivals(stored, Logs.parse(platform.lake.properties(i.spec))))
+            continue
+        found = fingerprints(stored, i.stored_columns)
+        versions[i.path] = {d: found.get(d, EMPTY).hash for d in dates}
+        frames.append(stored.filter(pc.is_null(stored["superseded_at"])).drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
+    return frames, versions
+
+
+def _arrivals(stored: pa.Table, logs: Logs) -> pa.Table:
+    """Decodable raw rows in the order in which they arrived; no dead letters, no tombstones."""
+    rows = pl.DataFrame(stored).filter(pl.col("_error_class").is_null() & pl.col("_schema_id").is_not_null())
+    order = {log.id: i for i, log in enumerate(logs.logs)}
+    if rows.height:
+        place = pl.col("_log").replace_strict(order, default=len(order), return_dtype=pl.Int64)
+        rows = rows.sort("_timestamp", place, "_partition", "_offset")
+    return rows.to_arrow()
+
+
+def _candidates(
+    dataset: Dataset, dates: list[date], offered: list[pa.Table], store: PartitionStore, platform: Platform
+) -> tuple[pa.Table, dict[date, str]]:
+    """The rows of every date that could be built, and why the others could not."""
+    if isinstance(dataset, Rollup):
+        return platform.olap.transform(dataset.sql, {"input": offered[0]}, dataset.spec.arrow), {}
+    if isinstance(dataset, EmbeddingIndex):
+        return _embedded(dataset, offered[0], store.read(dataset.spec, dates), platform), {}
+    assert isinstance(dataset, Built)
+    inputs = [_by_date(table, dates) for table in offered]
+    built, broken = [], {}
+    for day in dates:
+        try:
+            built.append(_typed(dataset, _apply(dataset, [frames[day].lazy() for frames in inputs]), day))
+        except Exception as error:
+            broken[day] = f"{type(error).__name__}: {error}"
+    return pa.concat_tables(built) if built else dataset.spec.arrow.empty_table(), broken
+
+
+def _apply(dataset: Built, frames: list[pl.LazyFrame]) -> pl.DataFrame:
+    if isinstance(dataset, Table):
+        rows = dataset.function(frames[0]) if dataset.function else frames[0]
+        return versioned(rows.select(c.name for c in dataset.columns), dataset)
+    if dataset.function is None:
+        raise QuantLakeError(f"{dataset.path} has no function; decorate one with its .build")
+    return dataset.function(*frames).select(c.name for c in dataset.columns).collect()
+
+
+def _typed(dataset: Dataset, rows: pl.DataFrame, day: date) -> pa.Table:
+    """Rows in the contract's types; a lossy or impossible cast raises, and so do rows of another date."""
+    table = rows.to_arrow()
+    strangers = [d for d in rows["partition_date"].unique().to_list() if d != day]
+    if strangers:
+        raise QuantLakeError(f"the function of {dataset.path} returned rows of {strangers[:3]} for {day}")
+    schema = pa.schema([f.with_nullable(True) for f in dataset.spec.arrow])
+    return pa.Table.from_arrays([table[f.name].cast(f.type) for f in schema], schema=schema)
+
+
+def _by_date(table: pa.Table, dates: list[date]) -> dict[date, pl.DataFrame]:
+    frame = pl.DataFrame(table)
+    if len(dates) == 1:
+        return {dates[0]: frame}
+    parts = frame.partition_by("partition_date", as_dict=True, maintain_order=True)
+    return {d: parts.get((d,), frame.clear()) for d in dates}
+
+
+def _embedded(dataset: EmbeddingIndex, rows: pa.Table, stored: pa.Table, platform: Platform) -> pa.Table:
+    """Text and vector of each row; a text that the stored partition has already is not embedded again."""
+    wanted = pl.DataFrame(rows).with_columns(text=pl.concat_str([pl.col(c) for c in dataset.text], separator="\n", ignore_nulls=True))
+    known = pl.DataFrame(stored).select("text", "embedding").unique("text", maintain_order=True)
+    new = wanted.select(pl.col("text").unique(maintain_order=True)).join(known, on="text", how="anti")
+    vectors = pl.DataFrame({"text": new["text"], "embedding": pl.from_arrow(platform.vectors.embed(new["text"].to_list()))})
+    vectors = vectors.with_columns(pl.col("embedding").cast(known.schema["embedding"]))
+    whole = wanted.join(pl.concat([known, vectors]), on="text", how="left", maintain_order="left").select(c.name for c in dataset.columns)
+    return whole.to_arrow().cast(pa.schema([f.with_nullable(True) for f in dataset.spec.arrow]))
+
+
+def _equals(dataset: Rollup, rows: pa.Table, base: pa.Table, dates: Sequence[date]) -> dict[date, CheckResult]:
+    """Whether the rollup's rows are its derived base's, column by column to the last digit, on each date."""
+    assert dataset.equals is not None
+    columns = [c for c in dataset.columns if c.name in {b.name for b in dataset.equals.columns}]
+    ours, theirs = fingerprints(rows, columns), fingerprints(base, columns)
+    results = {}
+    for day in dates:
+        a, b = ours.get(day, EMPTY), theirs.get(day, EMPTY)
+        reason = "" if a == b else f"{a.rows} rows in ClickHouse, {b.rows} in {dataset.equals.path}, and their content differs"
+        results[day] = CheckResult(EQUALS_DERIVED, a == b, True, reason, {"rollup": a.hash, "derived": b.hash})
+    return results
+
+
+def _unbuilt(dataset: Dataset, reason: str) -> list[CheckResult]:
+    """Every declared check of a date that could not be built: only the first says why."""
+    return [
+        CheckResult(name, passed=name != SCHEMA and not blocking, blocking=blocking, reason=reason if name == SCHEMA else "not reached")
+        for name, blocking in check_names(dataset)
+    ]
+
+
+def _of(rows: pa.Table, dates: Sequence[date]) -> pa.Table:
+    return rows.filter(pc.is_in(rows["partition_date"], pa.array(dates, pa.date32())))
+
+
+def _reject(dataset: Dataset, bad: Sequence[Outcome], judged: pa.Table, platform: Platform, run_id: str) -> None:
+    if not bad:
+        return
+    spec = dataset.rejected_spec
+    dates = [o.partition for o in bad]
+    checks: list[str | None] = [None] * judged.num_rows
+    reasons: dict[Any, str] = {}
+    for outcome in bad:
+        reasons[outcome.partition] = outcome.why
+        for result in (r for r in outcome.results if r.blocking and not r.passed):
+            for row in result.failing:
+                checks[row] = result.check if checks[row] is None else f"{checks[row]}, {result.check}"
+    frame = pl.DataFrame(judged).with_columns(
+        _run_id=pl.lit(run_id), _check=pl.Series(checks, dtype=pl.String), _rejected_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC"))
+    )
+    frame = frame.filter(pl.col("partition_date").is_in(dates)).with_columns(
+        _reason=pl.col("partition_date").replace_strict(reasons, default=None, return_dtype=pl.String)
+    )
+    rows = frame.to_arrow()
+    have = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in spec.arrow]
+    platform.lake.ensure(spec)
+    with platform.lake.lock(spec):
+        platform.lake.publish(spec, dates, pa.Table.from_arrays(have, schema=pa.schema([f.with_nullable(True) for f in spec.arrow])))

@@ -1,0 +1,132 @@
+"""SQL over every table, by DuckDB on the tables' own files.
+
+Here: which view each SQL name is, and streaming answers. Not here: transports, output formats.
+Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters), ``..._versions`` (curated, all versions),
+``rejected_layer_family_name``, and ``deadletters`` over all raw tables.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, TableSpec
+from quantlake.contract.catalog import Catalog
+from quantlake.contract.versions import as_known_at_sql
+from quantlake.ports import Files, Platform
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+BATCH_ROWS = 100_000
+DEAD_LETTER_COLUMNS = "partition_date, _topic, _log, _partition, _offset, _timestamp, _error_class, _error, _key, _headers, _value"
+
+
+class QueryService:
+    """Answers SQL. Raises ``QuantLakeError`` for SQL that does not parse or bind, or an as-known-at that a table cannot answer."""
+
+    def __init__(self, catalog: Catalog, platform: Platform) -> None:
+        self._catalog = catalog
+        self._platform = platform
+
+    def run(self, sql: str, as_known_at: datetime | None = None) -> pa.RecordBatchReader:
+        """The answer as a stream of record batches."""
+        import duckdb
+
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        try:
+            names = connection.get_table_names(sql)
+            for name in sorted(names):
+                self._define(connection, name.lower(), as_known_at)
+            answer = connection.sql(sql)
+        except duckdb.Error as error:
+            raise QuantLakeError(_one_line(str(error))) from error
+        if answer is None:
+            return pa.table({"ok": pa.array([True])}).to_reader()
+        reader: pa.RecordBatchReader = answer.to_arrow_reader(BATCH_ROWS)
+        return reader
+
+    def names(self) -> list[str]:
+        """Every SQL name there is."""
+        names = ["deadletters"]
+        for d in self._catalog.datasets:
+            names.append(d.spec.sql_name)
+            names += [f"{d.spec.sql_name}_versions"] if isinstance(d, Table) else []
+            names += [] if isinstance(d, Stream) else [d.rejected_spec.sql_name]
+        return sorted(names)
+
+    def _define(self, connection: "DuckDBPyConnection", name: str, moment: datetime | None) -> None:
+        if name == "deadletters":
+            connection.execute(f"CREATE VIEW {name} AS {self._dead_letters(moment)}")
+            return
+        dataset, versions = self._named(name)
+        if dataset is None:
+            rejected = next((d for d in self._catalog.datasets if not isinstance(d, Stream) and d.rejected_spec.sql_name == name), None)
+            if rejected is not None:
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {self._files(rejected.rejected_spec)}")
+            return  # an unknown name is DuckDB's to report, with its suggestions
+        if moment is not None and not isinstance(dataset, Stream | Table):
+            raise QuantLakeError(f"--as-known-at cannot be answered for {name} yet: only raw and curated tables keep their versions")
+        if isinstance(dataset, Rollup | EmbeddingIndex):
+            store = self._platform.olap if isinstance(dataset, Rollup) else self._platform.vectors
+            connection.register(name, store.read(dataset.spec))
+            return
+        connection.execute(f"CREATE VIEW {name} AS {self._select(dataset, moment, versions=versions)}")
+
+    def _named(self, name: str) -> tuple[Dataset | None, bool]:
+        found = self._catalog.by_sql_name
+        if name in found:
+            return found[name], False
+        of = found.get(name.removesuffix("_versions"))
+        return (of, True) if isinstance(of, Table) else (None, False)
+
+    def _select(self, dataset: Dataset, moment: datetime | None, *, versions: bool) -> str:
+        source = self._files(dataset.spec)
+        if isinstance(dataset, Stream):
+            known = f" AND {as_known_at_sql(moment, versions=False)}" if moment else ""
+            return f"SELECT * EXCLUDE (_error_class, _error, _value) FROM {source} WHERE _error_class IS NULL{known}"
+        if not isinstance(dataset, Table):
+            return f"SELECT * FROM {source}"
+        if versions:
+            return f"SELECT * FROM {source}" + (f" WHERE known_at <= TIMESTAMPTZ '{moment.isoformat()}'" if moment else "")
+        rule = as_known_at_sql(moment, versions=True) if moment else "superseded_at IS NULL"
+        return f"SELECT * EXCLUDE (superseded_at) FROM {source} WHERE {rule}"
+
+    def _dead_letters(self, moment: datetime | None) -> str:
+        known = f" AND _timestamp <= TIMESTAMPTZ '{moment.isoformat()}'" if moment else ""
+        parts = [f"SELECT {DEAD_LETTER_COLUMNS} FROM {self._files(s.spec)} WHERE _error_class IS NOT NULL{known}" for s in self._catalog.streams]
+        return " UNION ALL ".join(parts)
+
+    def _files(self, spec: TableSpec) -> str:
+        return scan(self._platform.lake.files(spec), spec)
+
+
+def scan(files: Files, spec: TableSpec) -> str:
+    """The table function that reads a table's files, columns mapped by Iceberg field id; an empty table keeps its columns."""
+    if not files.paths:
+        columns = ", ".join(f"NULL::{_duckdb(f.type)} AS \"{f.name}\"" for f in spec.arrow)
+        return f"(SELECT {columns} LIMIT 0)"
+    fields = ", ".join(f"{i}: {{name: '{name}', type: '{kind}', default_value: NULL}}" for i, (name, kind) in files.fields.items())
+    return f"read_parquet([{_quoted(files.paths)}], schema = MAP {{{fields}}})"
+
+
+def _quoted(paths: Collection[str]) -> str:
+    return ", ".join("'" + path.removeprefix("file://").replace("'", "''") + "'" for path in paths)
+
+
+def _duckdb(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_duckdb(kind.value_type)}[]"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    names = {
+        "string": "VARCHAR", "binary": "BLOB", "int64": "BIGINT", "bool": "BOOLEAN", "double": "DOUBLE", "float": "FLOAT",
+        "date32[day]": "DATE", "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+    }  # fmt: skip
+    return names[str(kind)]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and "^" not in line)

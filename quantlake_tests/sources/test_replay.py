@@ -1,0 +1,83 @@
+"""Replay: order, what has no format, what is refused, and that folders do not matter."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from quantlake.contract import QuantLakeError, Stream
+from quantlake.sources import replay
+from quantlake_tests.recorded import recorded
+from quantlake_tests.sources.files import CRYPTO, EQUITY, ITEM, zipped
+
+Sent = list[tuple[str, pa.Table]]
+
+
+def replayed(*paths: Path) -> Sent:
+    sent: Sent = []
+
+    def send(stream: Stream, rows: pa.Table) -> int:
+        sent.append((stream.path, rows))
+        return rows.num_rows
+
+    replay.replay(replay.plan(paths), send)
+    return sent
+
+
+def folder(at: Path) -> Path:
+    zipped(at / "tick/ibm/20131007_trade.zip", "20131007_ibm_Trade_Tick.csv", EQUITY)
+    zipped(at / "minute/20131007_trade.zip", "20131007_ibm_minute_trade.csv", "1,1,1,1,1,1")
+    (at / "feed.json").write_text(json.dumps([ITEM]))
+    for name in ("SOURCE.txt", "README.md", ".hidden.csv", "table.csv", "plain"):
+        (at / name).write_text("x")
+    return at
+
+
+def test_a_folder_is_replayed_in_order_and_the_rest_is_listed(tmp_path: Path) -> None:
+    planned = replay.plan([folder(tmp_path)])
+    assert [(path.name, importer.name) for path, importer in planned.files] == [
+        ("feed.json", "RSS items"), ("20131007_trade.zip", "LEAN tick trades"),
+    ]
+    assert {kind: [p.name for p in paths] for kind, paths in planned.no_format.items()} == {
+        ".csv file": ["table.csv"], "LEAN minute trades": ["20131007_trade.zip"], "file without a suffix": ["plain"],
+    }
+    heard: list[tuple[str, int]] = []
+    counts = replay.replay(planned, lambda stream, rows: rows.num_rows, lambda path, n: heard.append((path.name, n)))
+    assert {stream.path: n for stream, n in counts.items()} == {"raw/alt/news": 1, "raw/market/trades": 2}
+    assert heard == [("feed.json", 1), ("20131007_trade.zip", 2)]
+
+
+def test_files_of_another_folder_give_the_same_rows(tmp_path: Path) -> None:
+    first = replayed(folder(tmp_path / "a"))
+    moved = shutil.move(folder(tmp_path / "b") / "tick/ibm/20131007_trade.zip", tmp_path / "renamed.zip")
+    assert replayed(tmp_path / "b", moved) == first
+
+
+def test_a_recorded_file_of_another_folder_gives_the_same_rows(tmp_path: Path) -> None:
+    path = recorded("market/lean_equity_us/tick/ibm/20131007_trade.zip")
+    copied = shutil.copy(path, tmp_path / "copy.zip")
+    assert replayed(path) == replayed(copied)
+
+
+def test_what_is_named_must_be_there_and_have_a_format(tmp_path: Path) -> None:
+    folder(tmp_path)
+    with pytest.raises(QuantLakeError, match="nowhere: no such file or folder"):
+        replay.plan([tmp_path / "nowhere"])
+    with pytest.raises(QuantLakeError, match=r"table\.csv: no importer for this format \(\.csv file\)"):
+        replay.plan([tmp_path / "table.csv"])
+    assert replay.recognise(tmp_path / "table.csv") is None
+    assert replay.recognise(tmp_path / "feed.json") is not None
+
+
+def test_a_corrupt_zip_stops_the_plan_and_a_bad_file_sends_nothing(tmp_path: Path) -> None:
+    zipped(tmp_path / "a/1.zip", "20131007_x_tick_trade.csv", EQUITY)
+    zipped(tmp_path / "a/2.zip", "20131007_y_tick_trade.csv", CRYPTO + "\nbroken")
+    sent: list[int] = []
+    with pytest.raises(QuantLakeError, match=r"2\.zip: .* line 3 has 1 columns"):
+        replay.replay(replay.plan([tmp_path / "a"]), lambda stream, rows: sent.append(rows.num_rows) or 0)
+    assert sent == [2]
+    (tmp_path / "a/0.zip").write_bytes((tmp_path / "a/1.zip").read_bytes()[:60])
+    with pytest.raises(QuantLakeError, match=r"0\.zip is not a whole zip file"):
+        replay.plan([tmp_path / "a"])
