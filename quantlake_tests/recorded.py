@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def recorded(relative: str) -> Path:
-    """A file or folder of the recorded data (``QUANTLAKE_DATA``, by default ``../shared/data`` beside the repository), or a skip."""
+    """A file or folder of the recorded data (in ``QUANTLAKE_DATA``, by default ``../shared/data``), or a skip."""
     folder = Path(os.environ.get("QUANTLAKE_DATA") or ROOT.parent / "shared" / "data")
     path = folder / relative
     if not path.exists():

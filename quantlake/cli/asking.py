@@ -45,7 +45,7 @@ def sql(
         for row in _rows(reader):
             writer_.writerow(["" if v is None else show.plain(v) for v in row.values()])
     else:
-        rows = []
+        rows: list[list[Any]] = []
         cut = False
         for row in _rows(reader):
             if len(rows) == TABLE_ROWS:

@@ -11,8 +11,8 @@ from quantlake.cli.sending import replay_paths, send_simulation
 from quantlake.contract.catalog import Catalog
 from quantlake.landing.audit import audit
 from quantlake.orchestration.status import visible_counts
-from quantlake.sources.simulate import Simulation, simulate
 from quantlake.serving.query import QueryService
+from quantlake.sources.simulate import Simulation, simulate
 from quantlake.wiring import Adapters
 
 
@@ -51,12 +51,12 @@ def _faults(adapters: Adapters, graph: Catalog, simulation: Simulation | None) -
         expected = {day: n for (p, day), n in simulation.expected.items() if p == path and n}
         found = visible_counts(graph[path], adapters)
         faults += [f"{path}: rows by date are {_days(found)}, expected {_days(expected)}"] if found != expected else []
-    for name, query, expected in (
+    for name, query, count in (
         ("dead letters", "SELECT count(*) FROM deadletters", simulation.dead_letters),
         ("flagged trades", "SELECT count(*) FROM curated_market_trades WHERE len(flags) > 0", sum(simulation.flagged.values())),
     ):
         answer = QueryService(graph, adapters).run(query).read_all().column(0)[0].as_py()
-        faults += [f"{name}: {answer}, expected {expected}"] if answer != expected else []
+        faults += [f"{name}: {answer}, expected {count}"] if answer != count else []
     for dataset in graph.datasets:
         if dataset.inputs and not visible_counts(dataset, adapters):
             faults.append(f"{dataset.path} has no rows")

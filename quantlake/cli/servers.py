@@ -47,7 +47,7 @@ def env() -> None:
     from quantlake.orchestration.instance import prepare
 
     settings = platform().settings
-    values = {"QUANTLAKE_HOME": settings.root, "QUANTLAKE_PROFILE": settings.profile, "DAGSTER_HOME": prepare(settings.dagster_home)}
+    values: dict[str, object] = {"QUANTLAKE_HOME": settings.root, "QUANTLAKE_PROFILE": settings.profile, "DAGSTER_HOME": prepare(settings.dagster_home)}
     if settings.datasets:
         values["QUANTLAKE_DATASETS"] = settings.datasets
     for name, value in values.items():
@@ -97,12 +97,9 @@ def _dagster(adapters: Adapters, port: int) -> "subprocess.Popen[bytes]":
     environment = os.environ | {"DAGSTER_HOME": str(home), "QUANTLAKE_HOME": str(adapters.settings.root)}
     command = [sys.executable, "-m", "dagster", "dev", "-m", "quantlake.definitions", "-h", "127.0.0.1", "-p", str(port)]
 
-    def restore() -> None:  # started where SIGINT is ignored, `dagster dev` would ignore SIGTERM too
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
+    # started where SIGINT is ignored, `dagster dev` ignores SIGTERM too; ours are handled, so its start as the defaults
     log = (adapters.settings.root / "logs" / "dagster.log").open("ab")
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=restore)
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _end_tree(pid: int) -> None:

@@ -18,7 +18,7 @@ err = Console(stderr=True)
 
 
 @contextmanager
-def progress(total: int | None = None) -> Iterator[Progress]:
+def progress() -> Iterator[Progress]:
     """A progress bar on standard error, gone when it is done."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:

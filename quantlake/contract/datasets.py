@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import polars as pl
 
 from quantlake.contract.checks import Check
-from quantlake.contract.columns import PARTITION_DATE, Column, StoragePartition, TableSpec
+from quantlake.contract.columns import Column, StoragePartition, TableSpec
 from quantlake.contract.errors import QuantLakeError
 from quantlake.contract.types import Bytes, Integer, Text, Timestamp
 

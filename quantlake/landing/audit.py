@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from quantlake.contract import BROKER_COLUMNS, Column, PARTITION_DATE, QuantLakeError, Stream
+from quantlake.contract import BROKER_COLUMNS, PARTITION_DATE, Column, QuantLakeError, Stream
 from quantlake.contract.fingerprint import Fingerprint, fingerprints
 from quantlake.landing.logs import Logs
 from quantlake.ports import Broker, Lake
@@ -51,7 +51,7 @@ def audit(stream: Stream, *, lake: Lake, broker: Broker | None) -> list[Audited]
         .agg(
             landed=pl.len(), distinct=pl.col("_offset").n_unique(), dead=pl.col("_error_class").count(),
             last=pl.col("_offset").max(), early=pl.col("_offset").min(),
-        )  # fmt: skip
+        )
         .collect()
     )
     found = {(r["_log"], r["_partition"]): r for r in counted.iter_rows(named=True)}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from quantlake.contract import Dataset
 from quantlake.contract.catalog import Catalog
@@ -24,17 +25,14 @@ def assemble(
     )
 
 
-def _jobs(layer: str, datasets: list[Dataset]) -> list[dg.JobDefinition]:
+def _jobs(layer: str, datasets: list[Dataset]) -> list[UnresolvedAssetJobDefinition]:
     """A job a layer; a job has one partitioning, so a layer whose datasets start on different dates has one a start."""
     starts = sorted({d.start for d in datasets})
     jobs = []
     for start in starts:
         members = [d for d in datasets if d.start == start]
         name = layer if len(starts) == 1 else f"{layer}_from_{start:%Y_%m_%d}"
-        jobs.append(
-            dg.define_asset_job(
-                name, selection=dg.AssetSelection.assets(*(asset_key(d) for d in members)), partitions_def=partitions_of(members[0]),
-                description=f"Every asset of the {layer} layer.",
-            )  # fmt: skip
-        )
+        selection = dg.AssetSelection.assets(*(asset_key(d) for d in members))
+        doc = f"Every asset of the {layer} layer."
+        jobs.append(dg.define_asset_job(name, selection=selection, partitions_def=partitions_of(members[0]), description=doc))
     return jobs

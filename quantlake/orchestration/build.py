@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, QuantLakeError, Rollup, Stream, Table
 from quantlake.contract.fingerprint import EMPTY, Fingerprint, fingerprints
 from quantlake.contract.suites import DEAD_LETTERS, EQUALS_DERIVED, SCHEMA, check_names
-from quantlake.contract.versions import latest, versioned
+from quantlake.contract.versions import versioned
 from quantlake.landing.audit import COORDINATES, raw_versions
 from quantlake.landing.logs import Logs
 from quantlake.ports import CheckResult, PartitionStore, Platform
@@ -62,15 +62,15 @@ def build(dataset: Dataset, dates: Sequence[date], platform: Platform, run_id: s
             yield from _build_chunk(dataset, chunk, platform, run_id)
 
 
-def landed_outcomes(stream: Stream, dates: Sequence[date], platform: Platform) -> list[Outcome]:
-    """Raw partitions as the lake has them now: rows without dead letters and tombstones, the data version, the dead-letter check."""
+def landed_outcomes(stream: Stream, dates: Sequence[date] | None, platform: Platform) -> list[Outcome]:
+    """Raw partitions as the lake has them now (None: all): rows without dead letters and tombstones, data version, dead-letter check."""
     held = platform.lake.read(stream.spec, dates, [*(c.name for c in COORDINATES), "partition_date", "_schema_id"])
     versions = fingerprints(held, COORDINATES)
     dead = pl.col("_error_class").is_not_null()
     counts = pl.DataFrame(held).group_by("partition_date").agg(dead.sum().alias("dead"), (~dead & pl.col("_schema_id").is_not_null()).sum())
     counted = {day: (bad, rows) for day, bad, rows in counts.iter_rows()}
     outcomes = []
-    for day in sorted(dates):
+    for day in sorted(counted if dates is None else dates):
         bad, rows = counted.get(day, (0, 0))
         reason = f"{bad} messages of this day could not be decoded; see the SQL view deadletters" if bad else ""
         check = CheckResult(DEAD_LETTERS, bad == 0, False, reason, {"dead_letters": bad})

@@ -3,7 +3,7 @@
 Nothing is kept for this: a materialization carries the data versions it was built from as tags.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -12,8 +12,10 @@ import dagster as dg
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.orchestration.assets import DATA_VERSION, INPUT_VERSION, asset_key
-from quantlake.orchestration.build import data_versions
+from quantlake.orchestration.build import landed_outcomes
 from quantlake.ports import Platform
+
+EVENTS = 500  # events read by one query
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ def stale(catalog: Catalog, selected: Sequence[Dataset], platform: Platform, ins
     today = datetime.now(UTC).date()
     current: dict[str, dict[date, str]] = {}
     for stream in catalog.streams:
-        held = data_versions(stream, None, platform)
-        current[stream.path] = {d: v.hash for d, v in held.items() if stream.start <= d <= today}
+        held = landed_outcomes(stream, None, platform)  # a date that holds dead letters alone has nothing to build from
+        current[stream.path] = {o.partition: o.version for o in held if o.rows and stream.start <= o.partition <= today}
     wanted: dict[Dataset, set[date]] = {}
     chosen = {d.path for d in selected}
     for dataset in catalog.datasets:
@@ -68,9 +70,15 @@ def grouped(wanted: dict[Dataset, set[date]]) -> list[Work]:
     return runs
 
 
-def _recorded(dataset: Dataset, instance: dg.DagsterInstance) -> dict[date, dict[str, str]]:
-    names = [DATA_VERSION, *(INPUT_VERSION + i.path for i in dataset.inputs)]
-    found = instance.event_log_storage.get_latest_tags_by_partition(
-        asset_key(dataset), event_type=dg.DagsterEventType.ASSET_MATERIALIZATION, tag_keys=names
-    )
-    return {date.fromisoformat(partition): dict(tags) for partition, tags in found.items()}
+def _recorded(dataset: Dataset, instance: dg.DagsterInstance) -> dict[date, Mapping[str, str]]:
+    """The tags of each partition's latest materialization. Dagster indexes only the data version, so the events are read."""
+    key = asset_key(dataset)
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    ids = sorted(latest.values())
+    found: dict[date, Mapping[str, str]] = {}
+    for start in range(0, len(ids), EVENTS):
+        wanted = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + EVENTS])
+        for record in instance.fetch_materializations(wanted, limit=EVENTS).records:
+            if record.asset_materialization and record.partition_key:
+                found[date.fromisoformat(record.partition_key)] = record.asset_materialization.tags or {}
+    return found

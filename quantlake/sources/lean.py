@@ -26,9 +26,10 @@ OTHER_MEMBER = re.compile(
     re.IGNORECASE,
 )
 DAILY_BAR = re.compile(rb"\d{8} \d\d:\d\d,")
-WHOLE, NUMBER, SIGNED = r"^\d{1,18}$", r"^\d{1,16}(\.\d{1,18})?$", r"^-?\d{1,16}(\.\d{1,14})?$"
-EQUITY = {"ms": WHOLE, "price": SIGNED, "size": NUMBER, "exchange": "", "conditions": r"^[0-9A-Fa-f]*$", "suspicious": "^[01]$"}
-CRYPTO = {"ms": WHOLE, "price": r"^-?\d{1,16}(\.\d{1,18})?$", "size": NUMBER, "suspicious": "^[01]$"}
+MS, SIZE, FLAG = r"^[0-9]{1,9}$", r"^[0-9]{1,16}(\.[0-9]{1,18})?$", r"^[01]$"
+EQUITY_PRICE, CRYPTO_PRICE = r"^-?[0-9]{1,16}(\.[0-9]{1,14})?$", r"^-?[0-9]{1,16}(\.[0-9]{1,18})?$"
+EQUITY = {"ms": MS, "price": EQUITY_PRICE, "size": SIZE, "exchange": "", "conditions": r"^[0-9A-Fa-f]*$", "suspicious": FLAG}
+CRYPTO = {"ms": MS, "price": CRYPTO_PRICE, "size": SIZE, "suspicious": FLAG}
 ABSENT = {"exchange": "", "conditions": "", "suspicious": "0"}  # what crypto files do not have
 DAY_MS = 86_400_000
 

@@ -54,7 +54,7 @@ def plan(paths: Sequence[Path]) -> Plan:
     return Plan(tuple(files), {kind: tuple(no_format[kind]) for kind in sorted(no_format)})
 
 
-def replay(planned: Plan, send: Send, progress: Progress = lambda path, records: None) -> dict[Stream, int]:
+def replay(planned: Plan, send: Send, progress: Progress | None = None) -> dict[Stream, int]:
     """Read and send a file at a time; how many records each stream got. ``progress`` hears of every file that was sent.
 
     Memory is bounded by the largest file. Raises ``QuantLakeError`` at the first bad file, of which nothing was sent.
@@ -63,7 +63,8 @@ def replay(planned: Plan, send: Send, progress: Progress = lambda path, records:
     for path, importer in planned.files:
         records = send(importer.stream, importer.read(path))
         sent[importer.stream] += records
-        progress(path, records)
+        if progress:
+            progress(path, records)
     return dict(sent)
 
 

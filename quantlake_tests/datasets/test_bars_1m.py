@@ -1,7 +1,6 @@
 """Bars from trades, in polars and in ClickHouse, against plain Python Decimals."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from pathlib import Path
@@ -26,9 +25,9 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     home: Path = tmp_path_factory.mktemp("home")
-    yield ClickHouse.embedded(home / "clickhouse", home / "locks")
+    return ClickHouse.embedded(home / "clickhouse", home / "locks")
 
 
 def trade(price: str, size: str, seconds: float = 0, line: int | None = 1, **others: Any) -> dict[str, Any]:
@@ -98,7 +97,8 @@ def test_what_conditions_hide(clickhouse: ClickHouse) -> None:
 
 def test_only_one_sort_of_trade(clickhouse: ClickHouse) -> None:
     (unpriced,) = both(clickhouse, [trade("10", "3", conditions="2")])
-    assert [unpriced[c] for c in ("open", "high", "low", "close")] == [None] * 4 and unpriced["vwap"] == 10
+    assert [unpriced[c] for c in ("open", "high", "low", "close")] == [None] * 4
+    assert unpriced["vwap"] == 10
     (unsized,) = both(clickhouse, [trade("10", "3", conditions="1000000")])
     assert [unsized[c] for c in ("open", "volume", "notional", "vwap", "trade_count")] == [10, 0, 0, None, 0]
 
@@ -127,7 +127,8 @@ def test_the_order_is_total(clickhouse: ClickHouse) -> None:
 
 def test_known_when_the_last_trade_was(clickhouse: ClickHouse) -> None:
     late = NOON + timedelta(hours=3, microseconds=1)
-    (bar,) = both(clickhouse, [trade("10", "1"), trade("10", "1", 1, 2, known_at=late), trade("1", "0", 2, 3, known_at=late + MINUTE)])
+    uncounted = trade("1", "0", 2, 3, known_at=late + MINUTE)
+    (bar,) = both(clickhouse, [trade("10", "1"), trade("10", "1", 1, 2, known_at=late), uncounted])
     assert bar["known_at"] == late
 
 

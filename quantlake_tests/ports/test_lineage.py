@@ -65,8 +65,10 @@ def test_datasets_carry_schema_owner_and_documentation(tmp_path: Path) -> None:
 def test_states_of_a_partition_share_its_run_id_and_partitions_differ(tmp_path: Path) -> None:
     events = _emitted(
         tmp_path / "events.jsonl",
-        _event("START"), _event("FAIL", message="price: 1 of 3 rows not above 0, e.g. -5"), _event("START", partition=date(2024, 3, 1)),
-    )  # fmt: skip
+        _event("START"),
+        _event("FAIL", message="price: 1 of 3 rows not above 0, e.g. -5"),
+        _event("START", partition=date(2024, 3, 1)),
+    )
     ids = [e["run"]["runId"] for e in events]
     assert ids[0] == ids[1] != ids[2]
     assert events[1]["run"]["facets"]["errorMessage"]["message"] == "price: 1 of 3 rows not above 0, e.g. -5"

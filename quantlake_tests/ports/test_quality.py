@@ -48,18 +48,20 @@ COLUMNS = (
     PARTITION_DATE,
     Column("line", Integer, "n", null=True),
 )
-stream = Stream("team.family.things", doc="d", owner="o", topic="t", message_key="symbol", session_calendar="XNYS", columns=COLUMNS)
+stream = Stream("team.family.raw", doc="d", owner="o", topic="t", message_key="line", session_calendar="XNYS", columns=COLUMNS)
 things = Table(
     "team.family.things", doc="d", owner="o", of=stream, columns=COLUMNS, key=("symbol", "trade_id"), fallback_key=("line",),
     checks=(Ordered("low", "price", "high"),),
 )  # fmt: skip
 GOOD: dict[str, Any] = {
-    "symbol": "AAPL", "trade_id": None, "price": Decimal("5"), "low": None, "high": Decimal("5"), "count": 0, "score": -0.5, "side": "buy",
-    "flags": [], "known_at": datetime(2024, 1, 2, tzinfo=UTC), "partition_date": DAY, "line": 1, "superseded_at": None,
+    "symbol": "AAPL", "trade_id": None, "price": Decimal("5"), "low": None, "high": Decimal("5"), "count": 0, "score": -0.5,
+    "side": "buy", "flags": [], "known_at": datetime(2024, 1, 2, tzinfo=UTC), "partition_date": DAY, "line": 1,
 }  # fmt: skip
 
 
-def _judge(*changes: dict[str, Any], dataset: Dataset = things, dates: tuple[date, ...] = (DAY,)) -> dict[date, dict[str, CheckResult]]:
+def _judge(
+    *changes: dict[str, Any], dataset: Dataset = things, dates: tuple[date, ...] = (DAY,)
+) -> dict[date, dict[str, CheckResult]]:
     rows = pa.Table.from_pylist([{**GOOD, "line": n, **change} for n, change in enumerate(changes)], dataset.spec.arrow)
     judged = GreatExpectations().judge(dataset, rows, dates)
     ours = [(name, blocking) for name, blocking in check_names(dataset) if name not in (SCHEMA, EQUALS_DERIVED)]
@@ -134,9 +136,11 @@ def test_equal_hashes_of_different_keys_are_no_duplicates(monkeypatch: pytest.Mo
 
 def test_each_date_is_judged_by_its_own_rows() -> None:
     judged = _judge(
-        {"trade_id": "1"}, {"trade_id": "1", "partition_date": NEXT}, {"price": Decimal(-1), "low": Decimal(-1), "partition_date": NEXT},
+        {"trade_id": "1"},
+        {"trade_id": "1", "partition_date": NEXT},
+        {"price": Decimal(-1), "low": Decimal(-1), "partition_date": NEXT},
         dates=(NEXT, SATURDAY, DAY),
-    )  # fmt: skip
+    )
     assert {day: [n for n, r in results.items() if not r.passed] for day, results in judged.items()} == {
         NEXT: ["in_range"], SATURDAY: [], DAY: [],
     }  # fmt: skip
@@ -160,7 +164,8 @@ def test_checks_by_kind_of_dataset() -> None:
     bars = Derived("a.b.bars", doc="d", owner="o", of=(things,), columns=(replace(PARTITION_DATE, null=True),))
     assert check_names(stream) == [("dead_letters", False)]
     assert check_names(bars) == [(SCHEMA, True), ("row_count", False)]
-    rollup = Rollup("a.b.r", doc="d", owner="o", of=things, sql="", columns=(PARTITION_DATE,), key=("partition_date",), equals=bars)
+    day = PARTITION_DATE.name
+    rollup = Rollup("a.b.r", doc="d", owner="o", of=things, sql="", columns=(PARTITION_DATE,), key=(day,), equals=bars)
     names = [(SCHEMA, True), ("not_null", True), ("unique_key", True), (EQUALS_DERIVED, True), ("row_count", False)]
     assert check_names(rollup) == names
     assert (EQUALS_DERIVED, True) not in check_names(replace(rollup, equals=None))
@@ -188,10 +193,6 @@ def test_a_thousand_dates_are_one_validation() -> None:
 
 
 def test_importing_the_adapter_imports_no_evaluator() -> None:
-    program = (
-        "import sys, quantlake.adapters.quality.great_expectations\n"
-        "sys.exit(str({'great_expectations', 'pandas', 'exchange_calendars'} & set(sys.modules) or ''))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 1)
-    assert not done.stderr.strip()
+    heavy = "{'great_expectations', 'pandas', 'exchange_calendars'}"
+    program = f"import sys, quantlake.adapters.quality.great_expectations\nassert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

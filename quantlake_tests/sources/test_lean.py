@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -54,20 +53,22 @@ def test_an_equity_file_reads_the_same_wherever_it_lies(tmp_path: Path, member: 
 
 
 def test_crypto_takes_its_venue_from_the_folder_and_its_day_from_utc(tmp_path: Path) -> None:
-    rows = lean.read(zipped(tmp_path / "crypto/Coinbase/tick/btcusd/20161007_trade.zip", "20161007_btcusd_tick_trade.csv", CRYPTO))
+    member = "20161007_btcusd_tick_trade.csv"
+    rows = lean.read(zipped(tmp_path / "crypto/Coinbase/tick/btcusd/20161007_trade.zip", member, CRYPTO))
     assert rows["venue"].to_pylist() == ["coinbase"] * 2
     assert rows["symbol"].to_pylist() == ["BTCUSD"] * 2
     assert rows["size"].to_pylist() == [Decimal("0.00000001"), Decimal("1.5")]
     assert rows["event_time"][1].as_py() == datetime(2016, 10, 7, 23, 59, 59, 999_000, UTC)
     assert rows["partition_date"].to_pylist() == [date(2016, 10, 7)] * 2
     assert rows["source_name"][0].as_py() == "crypto/coinbase/tick/btcusd/20161007/20161007_btcusd_tick_trade.csv"
-    flagged = lean.read(zipped(tmp_path / "x.zip", "20161007_btcusd_tick_trade.csv", "1,2,3,1\r\n2,2,3,0\r\n"))
+    flagged = lean.read(zipped(tmp_path / "x.zip", member, "1,2,3,1\r\n2,2,3,0\r\n"))
     assert (flagged["venue"][0].as_py(), flagged["conditions"].to_pylist()) == ("crypto", ["|suspicious", None])
 
 
 def test_a_day_of_clock_change(tmp_path: Path) -> None:
     autumn = lean.read(zipped(tmp_path / "a.zip", "20131103_x_tick_trade.csv", "5400000,1,1,P,1,0\n34200000,1,1,P,1,0"))
-    assert autumn["event_time"].to_pylist() == [datetime(2013, 11, 3, 5, 30, tzinfo=UTC), datetime(2013, 11, 3, 14, 30, tzinfo=UTC)]
+    times = [(time.hour, time.minute) for time in autumn["event_time"].to_pylist()]
+    assert times == [(5, 30), (14, 30)]
     spring = zipped(tmp_path / "s.zip", "20130310_x_tick_trade.csv", "1,1,1,P,1,0\n9000000,1,1,P,1,0")
     with pytest.raises(QuantLakeError, match=r"s\.zip: .* line 2: 9000000 ms is no time of 2013-03-10"):
         lean.read(spring)
@@ -85,6 +86,7 @@ def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
     ("1,1,1,P,1,0\n1.5,1,1,P,1,0", "line 2: ms cannot be '1.5'"),
     ("1,1,1,P,zz,0", "line 1: conditions cannot be 'zz'"),
     ("1,1,1,P,1,2", "line 1: suspicious cannot be '2'"),
+    ("1١,1,1,P,1,0", "line 1: ms cannot be"),
     ("1,nan,1,P,1,0", "line 1: price cannot be 'nan'"),
     ("86400000,1,1,P,1,0", "line 1: 86400000 ms is no time"),
     ("1,1,1,1,1", "line 1 has 5 columns"),
@@ -114,7 +116,7 @@ def test_equities_of_another_market_have_another_clock(tmp_path: Path) -> None:
 
 
 def test_a_cut_or_corrupt_zip_is_named(tmp_path: Path) -> None:
-    whole = zipped(tmp_path / "whole.zip", "20131007_x_tick_trade.csv", EQUITY * 500)
+    whole = zipped(tmp_path / "whole.zip", "20131007_x_tick_trade.csv", f"{EQUITY}\n" * 500)
     content = whole.read_bytes()
     cut, corrupt, none = tmp_path / "cut.zip", tmp_path / "corrupt.zip", tmp_path / "none.zip"
     cut.write_bytes(content[: len(content) // 2])
@@ -127,4 +129,4 @@ def test_a_cut_or_corrupt_zip_is_named(tmp_path: Path) -> None:
         recognised = lean.recognise(corrupt)
         assert isinstance(recognised, Importer)
         recognised.read(corrupt)
-    assert isinstance(lean.read(whole), pa.Table)
+    assert lean.read(whole).num_rows == 1_000

@@ -15,12 +15,12 @@ from quantlake_tests.sources.files import CRYPTO, EQUITY, ITEM, zipped
 Sent = list[tuple[str, pa.Table]]
 
 
-def replayed(*paths: Path) -> Sent:
-    sent: Sent = []
+def replayed(*paths: Path, sent: Sent | None = None) -> Sent:
+    sent = [] if sent is None else sent
 
     def send(stream: Stream, rows: pa.Table) -> int:
         sent.append((stream.path, rows))
-        return rows.num_rows
+        return len(rows)
 
     replay.replay(replay.plan(paths), send)
     return sent
@@ -51,13 +51,13 @@ def test_a_folder_is_replayed_in_order_and_the_rest_is_listed(tmp_path: Path) ->
 
 def test_files_of_another_folder_give_the_same_rows(tmp_path: Path) -> None:
     first = replayed(folder(tmp_path / "a"))
-    moved = shutil.move(folder(tmp_path / "b") / "tick/ibm/20131007_trade.zip", tmp_path / "renamed.zip")
+    moved = (folder(tmp_path / "b") / "tick/ibm/20131007_trade.zip").rename(tmp_path / "renamed.zip")
     assert replayed(tmp_path / "b", moved) == first
 
 
 def test_a_recorded_file_of_another_folder_gives_the_same_rows(tmp_path: Path) -> None:
     path = recorded("market/lean_equity_us/tick/ibm/20131007_trade.zip")
-    copied = shutil.copy(path, tmp_path / "copy.zip")
+    copied = Path(shutil.copy(path, tmp_path / "copy.zip"))
     assert replayed(path) == replayed(copied)
 
 
@@ -74,10 +74,10 @@ def test_what_is_named_must_be_there_and_have_a_format(tmp_path: Path) -> None:
 def test_a_corrupt_zip_stops_the_plan_and_a_bad_file_sends_nothing(tmp_path: Path) -> None:
     zipped(tmp_path / "a/1.zip", "20131007_x_tick_trade.csv", EQUITY)
     zipped(tmp_path / "a/2.zip", "20131007_y_tick_trade.csv", CRYPTO + "\nbroken")
-    sent: list[int] = []
+    sent: Sent = []
     with pytest.raises(QuantLakeError, match=r"2\.zip: .* line 3 has 1 columns"):
-        replay.replay(replay.plan([tmp_path / "a"]), lambda stream, rows: sent.append(rows.num_rows) or 0)
-    assert sent == [2]
+        replayed(tmp_path / "a", sent=sent)
+    assert [rows.num_rows for _, rows in sent] == [2]
     (tmp_path / "a/0.zip").write_bytes((tmp_path / "a/1.zip").read_bytes()[:60])
     with pytest.raises(QuantLakeError, match=r"0\.zip is not a whole zip file"):
         replay.plan([tmp_path / "a"])

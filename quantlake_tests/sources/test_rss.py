@@ -35,8 +35,9 @@ def test_the_recorded_feeds_are_read_whole() -> None:
 
 
 def test_an_item_carries_its_publisher_time_and_place(tmp_path: Path) -> None:
-    items = [ITEM | {"tickers": "FB, FB", "symbol": "AAPL"}, {k: v for k, v in ITEM.items() if k != "guid"} | {"description": "<p>x</p>"}]
-    first, second = rss.read(feed(tmp_path, *items, name="some_feed.jsonc.jsonc")).to_pylist()
+    tagged, bare = ITEM | {"tickers": "FB, FB", "symbol": "AAPL"}, ITEM | {"description": "<p>x</p>"}
+    del bare["guid"]
+    first, second = rss.read(feed(tmp_path, tagged, bare, name="some_feed.jsonc.jsonc")).to_pylist()
     assert first["event_time"] == first["known_at"] == datetime(2020, 8, 6, 0, 47, 4, tzinfo=UTC)
     assert str(first["partition_date"]) == "2020-08-06"
     assert (first["source"], first["feeds"], first["source_name"]) == ("nasdaq", ["some_feed"], "rss/nasdaq/some_feed")

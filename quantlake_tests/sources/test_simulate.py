@@ -71,7 +71,8 @@ def test_the_market_has_hours(simulation: Simulation) -> None:
     assert {row["symbol"] for row in equities} == {"ACME", "BOLT", "CRUX"}
     assert {row["symbol"] for row in rows} - {"ACME", "BOLT", "CRUX"} == {"BTC-USD", "ETH-USD"}
     assert {row["partition_date"] for row in equities} == {FRIDAY, FRIDAY + timedelta(days=3)}
-    opens = {row["partition_date"]: row["event_time"].strftime("%H:%M") for row in sorted(equities, key=lambda r: -r["event_time"].timestamp())}
+    latest_first = sorted(equities, key=lambda row: row["event_time"], reverse=True)
+    opens = {row["partition_date"]: row["event_time"].strftime("%H:%M") for row in latest_first}
     assert opens == {FRIDAY: "14:30", FRIDAY + timedelta(days=3): "13:30"}  # summer time began on the Sunday
     assert all(row["trade_id"] is None for row in equities)
     assert all(row["event_time"].date() == row["partition_date"] and row["trade_id"] for row in rows if row["venue"] == "simx")

@@ -29,8 +29,8 @@ class Kafka:
         self.address = str(client["bootstrap.servers"])
 
     def log_id(self, topic: str) -> str:
-        from confluent_kafka.admin import AdminClient
         from confluent_kafka import TopicCollection
+        from confluent_kafka.admin import AdminClient
 
         admin = AdminClient({**self._client, "log_level": 0})
         try:
@@ -50,7 +50,7 @@ class Kafka:
 
     def create_topic(self, topic: str, partitions: int) -> bool:
         from confluent_kafka import KafkaError, KafkaException
-        from confluent_kafka.admin import AdminClient, NewTopic
+        from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
         admin = AdminClient({**self._client, "log_level": 0})
         new = NewTopic(topic, num_partitions=partitions, replication_factor=self._replication)
@@ -111,7 +111,7 @@ class Kafka:
                 refused.append(str(error))
 
         for message in messages:
-            headers = list(message.headers) or None
+            headers: list[tuple[str, str | bytes | None]] | None = list(message.headers) or None
             while True:
                 try:
                     producer.produce(topic, message.value, message.key, headers=headers, on_delivery=heard)

@@ -8,25 +8,30 @@ import hashlib
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from quantlake.adapters.locks import file_lock
-from quantlake.contract import FeatureView, Float, Integer, QuantLakeError, TableSpec, Text, Timestamp
+from quantlake.contract import FeatureView, Float, Integer, QuantLakeError, TableSpec, Text
 
 if TYPE_CHECKING:
-    import feast
+    from feast import FeatureStore as FeastFeatureStore
+    from feast import FeatureView as FeastView
     from feast.infra.provider import Provider
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
 
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 PROJECT = "quantlake"
 CHUNK = 1_000  # entities a read: SQLite bounds the variables of a statement
 TIMES = ("event_time", "known_at")
 Key = tuple[Any, ...]
+Times = tuple[int, int]  # TIMES in microseconds since 1970
 
 
 class FeastStore:
@@ -47,16 +52,17 @@ class FeastStore:
         registry: str | None = None,
     ) -> None:
         self._repo, self._read, self._locks = repo, read, locks
-        self._online = dict(online) if online else {"type": "sqlite", "path": str(repo / "online.db")}
+        self._known: set[str] = set()
+        self._online: dict[str, Any] = dict(online) if online else {"type": "sqlite", "path": str(repo / "online.db")}
         if self._online["type"] == "redis":
             self._online.setdefault("skip_dedup", True)  # Feast's own comparison drops corrections of the same event time
         self._registry = registry or f"sqlite:///{repo / 'registry.db'}"
 
     @cached_property
-    def feast(self) -> "feast.FeatureStore":
+    def feast(self) -> "FeastFeatureStore":
         """Feast's own store, for notebooks: what is asked of it is point-in-time too."""
         with _quiet():
-            import feast
+            from feast import FeatureStore
             from feast.repo_config import RepoConfig
 
             from quantlake.adapters.features.lake_offline import LakeOfflineStoreConfig
@@ -72,60 +78,75 @@ class FeastStore:
                 repo_path=self._repo,
             )
             with self._lock():
-                return feast.FeatureStore(config=config)
+                return FeatureStore(config=config)
 
     def apply(self, views: Sequence[FeatureView]) -> None:
         """Register entities, sources and views whose definition changed.
 
-        Raises ``QuantLakeError`` for an entity that is not text or a feature that is neither float nor integer.
+        Raises ``QuantLakeError`` for an entity that is not text, a feature that is neither float nor integer, or a name that a
+        view of another family has.
         """
         for view in views:
             _check(view)
+        store = self.feast
         with self._lock(), _quiet():
-            changed = [v for v in views if self._registered(v.name) != _digest(v)]
+            tags = {view.name: self._tags(view.name) for view in views}
+            clash = [v.path for v in views if tags[v.name].get("path", v.path) != v.path]
+            if clash:
+                raise QuantLakeError(f"{clash[0]}: another family has a feature view of that name; rename one")
+            changed = [v for v in views if tags[v.name].get("digest") != _digest(v)]
             if changed:
-                self.feast.apply([part for view in changed for part in _definition(view)])
+                store.apply([part for view in changed for part in _definition(view)])
+                store.refresh_registry()  # type: ignore[no-untyped-call]
+        self._known.update(view.name for view in views)
 
     def write_online(self, view: FeatureView, rows: pa.Table) -> int:
-        """Offer rows (``view.columns``); each entity keeps the one of the greatest (event_time, known_at). Returns entities written."""
+        """Offer rows (``view.columns``); each entity keeps the one of the greatest (event_time, known_at).
+
+        Returns how many entities were written.
+        """
         self._require(view)
         newest = _newest(view, rows)
         with self._lock(), _quiet():
             stored = self._stored_times(view, list(newest))
-            fresh = [row for key, row in newest.items() if key not in stored or stored[key] < tuple(row[t] for t in TIMES)]
+            fresh = [row for key, row in newest.items() if key not in stored or stored[key] < _times(row)]
             if fresh:
-                self._provider.online_write_batch(self.feast.config, self._view(view), [_online_row(view, r) for r in fresh], None)
+                data = [_online_row(view, row) for row in fresh]
+                self._provider.online_write_batch(self.feast.config, self._view(view), data, None)
         return len(fresh)
 
     def read_online(self, view: FeatureView, entities: Mapping[str, Sequence[Any]]) -> pa.Table:
         """Join keys and features, a row an entity in the order asked, null where unknown. The ttl is not applied here."""
         self._require(view)
         schema = pa.schema([(c.name, c.type.arrow) for c in view.columns if c.name in view.entities or c in view.features])
-        features = [f"{view.name}:{c.name}" for c in view.features]
+        if set(entities) != set(view.entities):
+            raise QuantLakeError(f"{view.path} is asked by {', '.join(view.entities)}; found {', '.join(entities) or 'nothing'}")
         asked = {key: list(entities[key]) for key in view.entities}
         if not asked[view.entities[0]]:
             return schema.empty_table()
         with _quiet():
+            features = [f"{view.name}:{c.name}" for c in view.features]
             found = self.feast.get_online_features(features=features, entity_rows=asked).to_dict()
         return pa.table({name: found[name] for name in schema.names}, schema=schema)
 
     def historical(self, view: FeatureView, entity_rows: pa.Table) -> pa.Table:
         """``entity_rows`` (join keys, ``event_timestamp``, and what else it has), each with the features known then.
 
-        That is, the row of the greatest event_time, and then known_at, with both at or before ``event_timestamp`` and the event
-        time within the ttl; null where there is none. Order and rows are kept.
+        That is, of the rows whose event time is within the ttl before ``event_timestamp`` and whose ``known_at`` is not after it
+        the one of the greatest (event_time, known_at); null where there is none. Rows and their order are kept.
         """
         self._require(view)
-        names = [c.name for c in view.features]
-        schema = pa.schema([*entity_rows.schema, *((c.name, c.type.arrow) for c in view.features)])
+        wanted = {c.name: c.type.arrow for c in view.features}
+        schema = pa.schema([*entity_rows.schema, *wanted.items()])
         if not entity_rows.num_rows:
             return schema.empty_table()
         asked = entity_rows.select([*view.entities, "event_timestamp"])
         asked = asked.append_column("_row", pa.array(range(len(asked)), pa.int64()))
         with _quiet():
-            job = self.feast.get_historical_features(asked.to_pandas(), [f"{view.name}:{n}" for n in names], filter_by_created_timestamp=True)
+            features = [f"{view.name}:{name}" for name in wanted]
+            job = self.feast.get_historical_features(asked.to_pandas(), features, filter_by_created_timestamp=True)
             found = job.to_arrow().sort_by("_row")
-        return pa.table([*entity_rows.columns, *(found[n].cast(schema.field(n).type) for n in names)], schema=schema)
+        return pa.table([*entity_rows.columns, *(found[name].cast(kind) for name, kind in wanted.items())], schema=schema)
 
     def _lock(self) -> AbstractContextManager[None]:
         return file_lock(self._locks / "feast", what=f"the feature store in {self._repo}")
@@ -136,36 +157,97 @@ class FeastStore:
 
         return get_provider(self.feast.config)
 
-    def _registered(self, name: str) -> str | None:
-        """The digest of the view's registered definition, read afresh; None: not registered."""
+    def _tags(self, name: str) -> dict[str, str]:
+        """The tags of a registered view, read afresh; {} where it is not registered."""
         from feast.errors import FeatureViewNotFoundException
 
         try:
-            return str(self.feast.registry.get_feature_view(name, PROJECT).tags.get("digest"))
+            return dict(self.feast.registry.get_feature_view(name, PROJECT).tags)
         except FeatureViewNotFoundException:
-            return None
+            return {}
 
-    def _view(self, view: FeatureView) -> "feast.FeatureView":
+    def _view(self, view: FeatureView) -> "FeastView":
         return self.feast.get_feature_view(view.name)
 
     def _require(self, view: FeatureView) -> None:
         """Register the view if nobody has; a changed definition waits for ``apply``."""
+        if view.name in self._known:
+            return
         with _quiet():
-            known = self._registered(view.name)
-        if known is None:
-            self.apply([view])
+            store, registered = self.feast, self._tags(view.name)
+            if not registered:
+                self.apply([view])
+            store.refresh_registry()  # type: ignore[no-untyped-call]
+        self._known.add(view.name)
 
-    def _stored_times(self, view: FeatureView, keys: Sequence[Key]) -> dict[Key, tuple[Any, ...]]:
+    def _stored_times(self, view: FeatureView, keys: Sequence[Key]) -> dict[Key, Times]:
         """(event_time, known_at) of the entities that are online."""
-        stored = {}
+        stored: dict[Key, Times] = {}
         for start in range(0, len(keys), CHUNK):
             chunk = keys[start : start + CHUNK]
             entities = [_entity_key(view, key) for key in chunk]
             found = self._provider.online_read(self.feast.config, self._view(view), entities, list(TIMES))
             for key, (_, values) in zip(chunk, found, strict=True):
-                if values and all(values.get(t) and values[t].unix_timestamp_val for t in TIMES):
-                    stored[key] = tuple(values[t].unix_timestamp_val for t in TIMES)
+                if values and all(t in values for t in TIMES):
+                    stored[key] = (values[TIMES[0]].int64_val, values[TIMES[1]].int64_val)
         return stored
+
+
+def _check(view: FeatureView) -> None:
+    wrong = [c.name for c in view.columns if c.name in view.entities and c.type is not Text]
+    wrong += [c.name for c in view.features if c.type not in (Float, Integer)]
+    if wrong:
+        raise QuantLakeError(f"{view.path}: {', '.join(wrong)} cannot go to Feast; entities are text, features float or integer")
+
+
+def _digest(view: FeatureView) -> str:
+    return hashlib.sha256(repr((view.spec, view.entities, view.ttl, view.owner)).encode()).hexdigest()
+
+
+def _definition(view: FeatureView) -> list[Any]:
+    from feast import Entity, FeatureView, Field, ValueType
+    from feast.types import Float64, Int64, String
+
+    from quantlake.adapters.features.lake_offline import LakeSource
+
+    entities = [Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key in view.entities]
+    features = [Field(name=c.name, dtype=Float64 if c.type is Float else Int64, description=c.doc) for c in view.features]
+    keys = [Field(name=key, dtype=String) for key in view.entities]
+    tags = {"digest": _digest(view), "path": view.path}
+    made = FeatureView(
+        name=view.name, entities=entities, ttl=view.ttl, schema=[*keys, *features], source=LakeSource(view.spec),
+        tags=tags, description=view.doc, owner=view.owner,
+    )  # fmt: skip
+    return [*entities, made]
+
+
+def _newest(view: FeatureView, rows: pa.Table) -> dict[Key, dict[str, Any]]:
+    """Each entity's newest row."""
+    last = pl.DataFrame(rows).sort("event_time", "known_at").unique(view.entities, keep="last").to_dicts()
+    return {tuple(row[key] for key in view.entities): row for row in last}
+
+
+def _times(row: Mapping[str, Any]) -> Times:
+    return (row["event_time"] - EPOCH) // MICROSECOND, (row["known_at"] - EPOCH) // MICROSECOND
+
+
+def _entity_key(view: FeatureView, key: Key) -> "EntityKey":
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    return EntityKey(join_keys=view.entities, entity_values=[Value(string_val=value) for value in key])
+
+
+def _online_row(view: FeatureView, row: Mapping[str, Any]) -> tuple["EntityKey", dict[str, "Value"], datetime, datetime | None]:
+    """A row as Feast's online stores take it, with its two times beside the features: Feast reads back the first only."""
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    values = {name: Value(int64_val=micros) for name, micros in zip(TIMES, _times(row), strict=True)}
+    for column in view.features:
+        value = row[column.name]
+        field = "double_val" if column.type is Float else "int64_val"
+        values[column.name] = Value() if value is None else Value(**{field: value})
+    return _entity_key(view, tuple(row[key] for key in view.entities)), values, row["event_time"], row["known_at"]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from quantlake.contract import Column, QuantLakeError, TableSpec
 Read = Callable[[TableSpec, Collection[date] | None], pa.Table]
 
 _TYPES = {t.name: t for t in vars(contract).values() if isinstance(t, contract.Type)}
-_VALUE_TYPES = {"text": ValueType.STRING, "integer": ValueType.INT64, "float": ValueType.DOUBLE, "timestamp": ValueType.UNIX_TIMESTAMP}
+_VALUE_TYPES = {"text": ValueType.STRING, "integer": ValueType.INT64, "float": ValueType.DOUBLE}
 _DAY = timedelta(days=1)
 
 
@@ -168,7 +168,7 @@ class LakeOfflineStore(DuckDBOfflineStore):
 
     @staticmethod
     def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
-        raise QuantLakeError(f"{feature_view.name} is written to the lake by its asset only; materialize feature/*/{feature_view.name}")
+        raise QuantLakeError(f"{feature_view.name} is written to the lake by its asset only; materialize that")
 
 
 def _reader(config: RepoConfig, dates: Collection[date] | None) -> Callable[[DataSource, str], Any]:

@@ -74,11 +74,9 @@ class Iceberg:
                 )
         new = [c for c in spec.columns if c.name not in have]
         if new:
+            added = pa.schema([pa.field(c.name, c.type.arrow, metadata={"doc": c.doc}) for c in new])
             with self.lock(spec), table.update_schema() as update:
-                from pyiceberg.io.pyarrow import visit_pyarrow, _ConvertToIcebergWithoutIDs
-
-                for column in new:
-                    update.add_column(column.name, visit_pyarrow(column.type.arrow, _ConvertToIcebergWithoutIDs()), doc=column.doc)
+                update.union_by_name(added)
 
     def exists(self, spec: TableSpec) -> bool:
         return self._table(spec) is not None
@@ -113,7 +111,7 @@ class Iceberg:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Delete operation did not match any records")
             try:
-                table.overwrite(self._rows(table, spec, rows), overwrite_filter=_of_dates(dates), snapshot_properties={"quantlake.dates": _listed(dates)})
+                table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={"quantlake.dates": _listed(dates)})
             except Exception as error:
                 raise _conflict(spec, error) from error
 
@@ -129,7 +127,7 @@ class Iceberg:
         try:
             with table.transaction() as transaction:
                 if rows.num_rows:
-                    transaction.append(self._rows(table, spec, rows), snapshot_properties=dict(summary))
+                    transaction.append(self._rows(table, rows), snapshot_properties=dict(summary))
                 transaction.set_properties(dict(properties))
         except Exception as error:
             raise _conflict(spec, error) from error
@@ -194,7 +192,7 @@ class Iceberg:
                     columns.update_column(column.name, doc=column.doc)
 
     @staticmethod
-    def _rows(table: "Table", spec: TableSpec, rows: pa.Table) -> pa.Table:
+    def _rows(table: "Table", rows: pa.Table) -> pa.Table:
         """Rows in the stored column order; columns that the table has and the contract no longer names are null."""
         fields = list(table.schema().as_arrow())
         arrays = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in fields]
@@ -204,7 +202,7 @@ class Iceberg:
 def _of_dates(dates: Collection[date]) -> "BooleanExpression":
     from pyiceberg.expressions import In
 
-    return In("partition_date", {d.isoformat() for d in dates})  # type: ignore[arg-type]
+    return In("partition_date", values={d.isoformat() for d in dates})  # type: ignore[call-arg]
 
 
 def _listed(dates: Collection[date]) -> str:

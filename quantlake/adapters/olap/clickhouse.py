@@ -84,7 +84,15 @@ class ClickHouse:
 
     @classmethod
     def server(
-        cls, host: str, port: int, username: str, password: str, secure: bool, database: str = "quantlake", *, locks: Path | None = None
+        cls,
+        host: str,
+        port: int,
+        username: str,
+        password: str,
+        secure: bool,
+        database: str = "quantlake",
+        *,
+        locks: Path | None = None,
     ) -> Self:
         """A ClickHouse server's HTTP port. Without ``locks``, ``lock`` keeps nobody apart."""
 
@@ -123,16 +131,18 @@ class ClickHouse:
         with self._session() as client:
             if not self._exists(client, spec):
                 return {}
-            found = client.query_arrow(f"SELECT partition_date, count() AS n FROM {self._table(spec.sql_name)} GROUP BY partition_date")
+            counted = f"SELECT partition_date, count() AS n FROM {self._table(spec.sql_name)} GROUP BY partition_date"
+            found = client.query_arrow(counted)
         return dict(zip(found["partition_date"].to_pylist(), found["n"].to_pylist(), strict=True))
 
     def read(self, spec: TableSpec, dates: Collection[date] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of some dates (None: all) in order of date and key, typed as ``spec.arrow``; an absent table reads as empty."""
+        """The rows of some dates (None: all) in order of date and key, typed as ``spec.arrow``; an absent table is empty."""
         schema = spec.arrow if columns is None else pa.schema([spec.arrow.field(c) for c in columns])
         if dates is not None and not dates:
             return schema.empty_table()
         where = "" if dates is None else f"WHERE partition_date IN ({dates_list(dates)})"
-        query = f"SELECT {names(schema.names)} FROM {self._table(spec.sql_name)} {where} ORDER BY {names(('partition_date', *spec.key))}"
+        order = names(("partition_date", *spec.key))
+        query = f"SELECT {names(schema.names)} FROM {self._table(spec.sql_name)} {where} ORDER BY {order}"
         with self._session() as client:
             if not self._exists(client, spec):
                 return schema.empty_table()
@@ -226,8 +236,8 @@ class ClickHouse:
         wanted, table = table_columns(spec), self._table(spec.sql_name)
         rows = client.query(f"SELECT name, type, comment FROM system.columns WHERE {self._of(spec, 'table')}").result_rows
         found = {column: (kind, doc) for column, kind, doc in rows}
-        layout = client.query(f"SELECT partition_key, sorting_key FROM system.tables WHERE {self._of(spec, 'name')}").result_rows[0]
-        refuse_changes(spec, {column: kind for column, (kind, _) in found.items()}, *layout)
+        layout = client.query(f"SELECT partition_key, sorting_key FROM system.tables WHERE {self._of(spec, 'name')}")
+        refuse_changes(spec, {column: kind for column, (kind, _) in found.items()}, *layout.result_rows[0])
         for column, (kind, doc) in wanted.items():
             if column not in found:
                 client.command(f"ALTER TABLE {table} ADD COLUMN {name(column)} {kind} COMMENT {text(doc)}")
@@ -236,10 +246,10 @@ class ClickHouse:
 
     def _keep(self, client: "Client", spec: TableSpec, dates: Collection[date], partitions: Sequence[str], staging: str) -> None:
         """Copy the other dates of the touched months or years, which REPLACE PARTITION takes along."""
-        columns = names(spec.arrow.names)
+        columns, part = names(spec.arrow.names), PARTITION_BY[spec.storage_partition]
         client.command(
-            f"INSERT INTO {staging} ({columns}) SELECT {columns} FROM {self._table(spec.sql_name)} WHERE "
-            f"{PARTITION_BY[spec.storage_partition]} IN ({', '.join(partitions)}) AND partition_date NOT IN ({dates_list(dates)})",
+            f"INSERT INTO {staging} ({columns}) SELECT {columns} FROM {self._table(spec.sql_name)} "
+            f"WHERE {part} IN ({', '.join(partitions)}) AND partition_date NOT IN ({dates_list(dates)})",
             settings=INSERT,
         )
 
@@ -251,8 +261,8 @@ class ClickHouse:
         """Drop the scratch tables of killed processes; on a server, where others may be at work, those older than a day."""
         self._ensure_database(client)
         old = "" if self._alone else "AND metadata_modification_time < now() - INTERVAL 1 DAY"
-        left = f"SELECT name FROM system.tables WHERE database = {text(self._database)} AND startsWith(name, {text(SCRATCH)}) {old}"
-        for (table,) in client.query(left).result_rows:
+        ours = f"database = {text(self._database)} AND startsWith(name, {text(SCRATCH)})"
+        for (table,) in client.query(f"SELECT name FROM system.tables WHERE {ours} {old}").result_rows:
             client.command(f"DROP TABLE IF EXISTS {self._table(table)} SYNC")
 
     @contextmanager

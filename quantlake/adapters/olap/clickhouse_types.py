@@ -33,7 +33,7 @@ def dates_list(dates: Collection[date]) -> str:
 
 
 def column_type(kind: pa.DataType, nullable: bool) -> str:
-    """The ClickHouse type, as ``system.columns`` spells it; arrays are never nullable. Raises ``QuantLakeError`` (no such type)."""
+    """The ClickHouse type as ``system.columns`` spells it; arrays are never nullable. Raises ``QuantLakeError`` (none known)."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"Array({column_type(kind.value_type, False)})"
     spelt = _scalar(kind)
@@ -64,7 +64,7 @@ def table_columns(spec: TableSpec) -> dict[str, tuple[str, str]]:
 
 
 def refuse_changes(spec: TableSpec, found: Mapping[str, str], partition: str, order: str) -> None:
-    """Raise ``QuantLakeError`` where a table (``found``: name -> type; its partition and sorting keys) cannot become ``spec``'s."""
+    """Raise ``QuantLakeError`` where a table (name -> type, partition key, sorting key) cannot become ``spec``'s."""
     wanted = {column: kind for column, (kind, _) in table_columns(spec).items()}
     wrong = [f"{c} is {found[c]}, not {kind}" for c, kind in wanted.items() if found.get(c, kind) != kind]
     wrong += [f"{c} is not in the contract" for c in found if c not in wanted]
@@ -73,9 +73,8 @@ def refuse_changes(spec: TableSpec, found: Mapping[str, str], partition: str, or
     if partition != PARTITION_BY[spec.storage_partition] or order != ", ".join(spec.key):
         wrong.append(f"it is partitioned by {partition} and ordered by {order}")
     if wrong:
-        raise QuantLakeError(
-            f"{spec.sql_name} in ClickHouse cannot follow its contract: {'; '.join(wrong)}; undo that, or drop the table and rebuild it"
-        )
+        found_wrong = f"{spec.sql_name} in ClickHouse cannot follow its contract: {'; '.join(wrong)}"
+        raise QuantLakeError(f"{found_wrong}; undo that, or drop the table and rebuild it")
 
 
 def definition(rows: pa.Table) -> str:
@@ -94,7 +93,7 @@ def check_rows(spec: TableSpec, dates: Collection[date], rows: pa.Table) -> pa.T
     _refuse_nulls(rows, {column: kind for column, (kind, _) in table_columns(spec).items()}, spec.sql_name)
     strange = set(pc.unique(rows["partition_date"]).to_pylist()) - set(dates)
     if strange:
-        raise QuantLakeError(f"rows for {spec.sql_name} hold {min(strange)}, which is not among the dates to replace; ask for it too")
+        raise QuantLakeError(f"rows for {spec.sql_name} hold {min(strange)}, which is not among the dates to replace")
     return rows
 
 
@@ -103,7 +102,7 @@ def _refuse_nulls(rows: pa.Table, types: dict[str, str], what: str) -> None:
     for column, kind in types.items():
         values, nested = rows[column], kind.startswith("Array")
         if not kind.startswith("Nullable") and (values.null_count or (nested and pc.list_flatten(values).null_count)):
-            raise QuantLakeError(f"{what}: {column} has nulls, which ClickHouse cannot keep in {kind}; fill them or drop those rows")
+            raise QuantLakeError(f"{what}: {column} has nulls, which ClickHouse cannot keep in {kind}; fill them")
 
 
 def typed(rows: pa.Table, schema: pa.Schema, what: str) -> pa.Table:

@@ -156,6 +156,7 @@ def _library() -> tuple[Any, Any]:
         warnings.simplefilter("ignore", DeprecationWarning)  # its own imports, which nobody here can mend
         import great_expectations as gx
         import great_expectations.expectations
-    context = gx.get_context(mode="ephemeral")
+    context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    return gx, context.data_sources.add_pandas("rows").add_dataframe_asset("partition").add_batch_definition_whole_dataframe("whole")
+    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("partition")
+    return gx, asset.add_batch_definition_whole_dataframe("whole")

@@ -20,17 +20,17 @@ class ConfluentRegistry:
     def register(self, subject: str, schema: dict[str, Any]) -> int:
         from confluent_kafka.schema_registry import Schema
 
-        with _errors(self._url):
+        with _Errors(self._url):
             return int(self._client().register_schema(subject, Schema(json.dumps(schema), "AVRO")))
 
     def schema(self, schema_id: int) -> dict[str, Any]:
         if schema_id not in self._schemas:
-            with _errors(self._url):
+            with _Errors(self._url):
                 self._schemas[schema_id] = dict(json.loads(self._client().get_schema(schema_id).schema_str))
         return self._schemas[schema_id]
 
     def latest(self, subject: str) -> tuple[int, dict[str, Any]]:
-        with _errors(self._url):
+        with _Errors(self._url):
             found = self._client().get_latest_version(subject)
         return int(found.schema_id), dict(json.loads(found.schema.schema_str))
 
@@ -40,7 +40,7 @@ class ConfluentRegistry:
         return SchemaRegistryClient(self._settings)
 
 
-class _errors:
+class _Errors:
     """What the client raises, as one line."""
 
     def __init__(self, url: str) -> None:

@@ -11,12 +11,14 @@ import hashlib
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import QuantLakeError
@@ -25,6 +27,8 @@ SYSTEM_FOLDER = Path("/var/lib/quantlake")
 SYSTEM_USER = "pgserver"
 PROGRAMS = Path("pginstall18/bin")  # in the wheel
 START_SECONDS = 60
+BURIAL_SECONDS = 10  # a killed server holds its data until init and its last children have noticed: 1 to 3 s
+SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 100  # the kernel's limit is 108
 
 
@@ -44,34 +48,45 @@ class EmbeddedPostgres:
 
     def dsn(self) -> str:
         """The connection string; starts the server if it is not running. Raises ``QuantLakeError`` if it does not come up."""
-        if self._lease is None or self._pid != os.getpid():
+        if not (self._held() and self._listens()):
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._turn():
-                lease = os.open(self._folder / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                fcntl.flock(lease, fcntl.LOCK_SH)  # never waits: it is exclusive only within a turn
-                try:
-                    self._dsn = self._running()
-                except BaseException:
-                    os.close(lease)
-                    raise
-                self._lease, self._pid = lease, os.getpid()
-                atexit.register(self.close)
+                if not self._held():
+                    self._lease = os.open(self._folder / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                    self._pid = os.getpid()
+                    fcntl.flock(self._lease, fcntl.LOCK_SH)  # never waits: it is exclusive only within a turn
+                    atexit.register(self.close)
+                self._dsn = self._running()
         return self._dsn
 
     def close(self) -> None:
         """Let go of the server, and stop it if nobody else uses it."""
-        if self._lease is None or self._pid != os.getpid():  # a forked child must not stop its parent's
+        lease = self._lease
+        if lease is None or not self._held():
             return
         with self._turn():
-            lease, self._lease = self._lease, None
+            self._lease = None
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._run("pg_ctl", "stop", "-D", str(self._data()), "-m", "fast", "-w")
+                data = self._data()
+                if self._listens():
+                    self._run("pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w")
+                if self._socket_folder(data) != data:
+                    shutil.rmtree(self._socket_folder(data))
             except BlockingIOError:
                 pass
             finally:
                 os.close(lease)
         atexit.unregister(self.close)
+
+    def _held(self) -> bool:
+        """Whether this very process holds a lease: a forked child has its parent's, and must not stop its parent's server."""
+        return self._lease is not None and self._pid == os.getpid()
+
+    def _listens(self) -> bool:
+        """Whether the server still takes connections (0.1 ms): it may have been killed or stopped by hand."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._socket_folder(self._data()) / SOCKET)) == 0
 
     def _turn(self) -> AbstractContextManager[None]:
         return file_lock(self._folder / "start.lock", what="starting or stopping the embedded PostgreSQL")
@@ -79,20 +94,22 @@ class EmbeddedPostgres:
     def _running(self) -> str:
         data = self._data()
         sockets = self._socket_folder(data)
-        dsn = f"postgresql://postgres@/postgres?host={sockets}"
+        dsn = f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
         if _answers(dsn):
             return dsn
         if not (data / "PG_VERSION").exists():
             self._initialise(data)
         options = f"-c listen_addresses='' -c unix_socket_permissions=0700 -c log_checkpoints=off -k {shlex.quote(str(sockets))}"
         log = data / "log"
-        self._run("pg_ctl", "start", "-D", str(data), "-l", str(log), "-w", "-t", str(START_SECONDS), "-o", options, log=log)
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(dsn):
-            if time.monotonic() > deadline:
-                raise QuantLakeError(f"the embedded PostgreSQL started but does not answer on {sockets}; see {log}")
-            time.sleep(0.1)
-        return dsn
+        deadline = time.monotonic() + BURIAL_SECONDS
+        while True:
+            try:
+                self._run("pg_ctl", "start", "-D", str(data), "-l", str(log), "-w", "-t", str(START_SECONDS), "-o", options, log=log)
+                return dsn
+            except QuantLakeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def _data(self) -> Path:
         """The data folder; whether it exists is PostgreSQL's business, that its user can reach it is ours."""
@@ -106,7 +123,7 @@ class EmbeddedPostgres:
         return data
 
     def _socket_folder(self, data: Path) -> Path:
-        if len(os.fsencode(data)) + len("/.s.PGSQL.5432") < SOCKET_PATH_BYTES:
+        if len(os.fsencode(data / SOCKET)) < SOCKET_PATH_BYTES:
             return data
         folder = Path(tempfile.gettempdir()) / f"quantlake-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"
         owner, group = _account()

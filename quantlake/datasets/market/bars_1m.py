@@ -140,7 +140,8 @@ rollup = Rollup(
         ) AS t
         GROUP BY symbol, venue, bar_start, partition_date
         HAVING throwIf(
-            maxIf(abs(product), for_volume) >= toDecimal256('{decimals.LARGEST_TERM}', 0), 'price x size is too large for an exact sum'
+            maxIf(abs(product), for_volume) >= toDecimal256('{decimals.LARGEST_TERM}', 0),
+            'price x size is too large for an exact sum'
         ) = 0
         ORDER BY symbol, venue, bar_start
     """,

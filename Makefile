@@ -1,0 +1,34 @@
+# Needs Python 3.11 or 3.12, git and make; everything else is installed into .venv from the lock.
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
+UV = .venv-uv/bin/uv
+
+.PHONY: install demo test dev lint faults browser clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "Python 3.11 or 3.12 is needed, found $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
+	@test -x $(UV) || { $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
+	$(UV) sync --frozen --compile-bytecode --python $(PYTHON) --all-groups
+	@touch $@
+
+demo: install
+	.venv/bin/quantlake demo
+
+dev: install
+	.venv/bin/quantlake dev
+
+test: install
+	.venv/bin/python -m pytest
+
+lint: install
+	.venv/bin/ruff check quantlake quantlake_tests
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(UV) lock --check
+
+faults browser: install
+	.venv/bin/python -m pytest -m $@
+
+clean:
+	rm -rf .venv .venv-uv
