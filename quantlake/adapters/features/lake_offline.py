@@ -167,7 +167,12 @@ class LakeOfflineStore(DuckDBOfflineStore):
         )
 
     @staticmethod
-    def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Any,
+    ) -> None:
         raise QuantLakeError(f"{feature_view.name} is written to the lake by its asset only; materialize that")
 
 

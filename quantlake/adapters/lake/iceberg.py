@@ -202,7 +202,7 @@ class Iceberg:
 def _of_dates(dates: Collection[date]) -> "BooleanExpression":
     from pyiceberg.expressions import In
 
-    return In("partition_date", values={d.isoformat() for d in dates})  # type: ignore[call-arg]
+    return In("partition_date", {d.isoformat() for d in dates})  # type: ignore[call-arg, arg-type]
 
 
 def _listed(dates: Collection[date]) -> str:

@@ -60,8 +60,7 @@ def _require_backward(subject: str, old: dict[str, Any], new: dict[str, Any]) ->
     from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 
     reader, writer = (avro.schema.parse(json.dumps(s), validate_names=False) for s in (new, old))
-    checker: Any = ReaderWriterCompatibilityChecker()
-    result = checker.get_compatibility(reader, writer)
+    result = ReaderWriterCompatibilityChecker().get_compatibility(reader, writer)  # type: ignore[no-untyped-call]
     if result.compatibility is not SchemaCompatibilityType.compatible:
         raise QuantLakeError(
             f"the new schema of {subject} cannot read what was written with the old one ({'; '.join(sorted(map(str, result.messages)))}); "

@@ -104,7 +104,8 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + BURIAL_SECONDS
         while True:
             try:
-                self._run("pg_ctl", "start", "-D", str(data), "-l", str(log), "-w", "-t", str(START_SECONDS), "-o", options, log=log)
+                arguments = ("-D", str(data), "-l", str(log), "-w", "-t", str(START_SECONDS), "-o", options)
+                self._run("pg_ctl", "start", *arguments, log=log)
                 return dsn
             except QuantLakeError:
                 if time.monotonic() > deadline:
