@@ -72,12 +72,14 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="One array of obj
     if as_json:
         show.json_array(vars(row) | {"clean": row.clean} for row in found)
     else:
-        names = ["topic", "log", "partition", "status", "offsets", "rows", "dead letters", "duplicates", "gaps", "pending"]
-        show.table(
-            names,
-            ((r.topic, r.log, r.partition, r.status, f"[{r.first}, {r.end})", r.rows, r.dead_letters, r.duplicates, r.gaps, r.pending) for r in found),
-            right=names[5:],
-        )  # fmt: skip
+        names = ["topic", "partition", "status", "offsets", "rows", "dead letters", "duplicates", "gaps", "pending"]
+        for log in dict.fromkeys((r.topic, r.log) for r in found):
+            rows = [r for r in found if (r.topic, r.log) == log]
+            show.table(
+                names,
+                ((r.topic, r.partition, r.status, f"[{r.first}, {r.end})", r.rows, r.dead_letters, r.duplicates, r.gaps, r.pending) for r in rows),
+                right=names[4:], title=f"log {log[1]}",
+            )
         for reason in sorted({f"{r.topic}: {r.log}: {r.reason}" for r in found if r.reason}):
             show.out.print(reason, highlight=False)
         show.out.print("clean" if all(r.clean for r in found) else "NOT clean", highlight=False)

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
-out = Console()
+# piped output is for programs and logs: no folding at 80 columns
+out = Console(width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True)
 
 
@@ -29,7 +30,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Seque
     """Print a table; ``right`` names the right-aligned columns."""
     shown = RichTable(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in ("asset", "stream"))
     for row in rows:
         shown.add_row(*("" if v is None else str(v) for v in row))
     out.print(shown)

@@ -69,7 +69,7 @@ class Factory:
             try:
                 bad = run(context, dataset, dates)
             except QuantLakeError as error:
-                raise dg.Failure(str(error), allow_retries=False) from error
+                raise dg.Failure(str(error), allow_retries=False) from None
             if bad:
                 listed = "; ".join(f"{day}: {why}" for day, why in bad[:10])
                 raise dg.Failure(f"{len(bad)} of {len(dates)} dates of {dataset.path} were rejected: {listed}", allow_retries=False)

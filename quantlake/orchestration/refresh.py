@@ -52,7 +52,7 @@ def refresh(
     streams = [d for d in selected if isinstance(d, Stream)]
     if landing and streams:
         today = datetime.now(UTC).date()
-        _run(graph, Work(tuple(streams), today, today), instance, done, tags={DRAIN: "true"})
+        _run(graph, Work(tuple(streams), today, today), instance, done, drain=True)
     tried: set[tuple[str, date]] = set()
     while True:
         wanted = {
@@ -85,12 +85,14 @@ def _remember(work: Work, before: dict[str, int], done: Refreshed, tried: set[tu
         tried |= {(d.path, date.fromordinal(work.first.toordinal() + n)) for d in work.datasets for n in days}
 
 
-def _run(graph: dg.Definitions, work: Work, instance: dg.DagsterInstance, done: Refreshed, tags: dict[str, str] | None = None) -> None:
+def _run(graph: dg.Definitions, work: Work, instance: dg.DagsterInstance, done: Refreshed, *, drain: bool = False) -> None:
+    """One run of Dagster. ``drain``: which dates it will touch is not known before, so no check is planned on any."""
     assets = [a for a in graph.assets or () if isinstance(a, dg.AssetsDefinition)]
-    keys = [asset_key(d) for d in work.datasets]
+    selection = dg.AssetSelection.assets(*(asset_key(d) for d in work.datasets))
+    tags = {RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat()} | ({DRAIN: "true"} if drain else {})
     result = dg.materialize(
-        assets, selection=dg.AssetSelection.assets(*keys), instance=instance, raise_on_error=False, run_config=QUIET,
-        tags={RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat()} | (tags or {}),
+        assets, selection=selection.without_checks() if drain else selection, instance=instance, raise_on_error=False, run_config=QUIET,
+        tags=tags,
     )  # fmt: skip
     done.runs += 1
     for event in result.all_events:

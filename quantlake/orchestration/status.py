@@ -64,9 +64,9 @@ def _last_check(dataset: Dataset, instance: dg.DagsterInstance) -> str:
     passed, failed = 0, []
     for key, record in records.items():
         event = record.event.dagster_event if record.event else None
-        evaluation = event.asset_check_evaluation_data if event else None
-        if evaluation is None:
-            continue
+        if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            continue  # planned, and its run ended before it
+        evaluation = event.asset_check_evaluation_data
         if evaluation.passed:
             passed += 1
         else:

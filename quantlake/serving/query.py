@@ -41,6 +41,8 @@ class QueryService:
             for name in sorted(names):
                 self._define(connection, name.lower(), as_known_at)
             answer = connection.sql(sql)
+        except duckdb.CatalogException as error:
+            raise QuantLakeError(f"{_one_line(str(error)).split(' Did you mean')[0]} There are {', '.join(self.names())}") from error
         except duckdb.Error as error:
             raise QuantLakeError(_one_line(str(error))) from error
         if answer is None:

@@ -93,6 +93,7 @@ class EmbeddedPostgres:
 
     def _running(self) -> str:
         data = self._data()
+        self._claim(data)
         sockets = self._socket_folder(data)
         dsn = f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
         if _answers(dsn):
@@ -120,8 +121,18 @@ class EmbeddedPostgres:
         data.parent.mkdir(parents=True, exist_ok=True)
         if not _open_to_all(data.parent):
             raise QuantLakeError(f"the user {SYSTEM_USER} cannot reach {data.parent}; run QuantLake as a user other than root")
-        (self._folder / "location").write_text(f"{data}\n")
         return data
+
+    def _claim(self, data: Path) -> None:
+        """Note in ``folder`` where its data lie; data without a note are those of a folder that was deleted since."""
+        note = self._folder / "location"
+        if data.parent == self._folder or note.exists():
+            return
+        if data.exists():
+            if self._listens():
+                self._run("pg_ctl", "stop", "-D", str(data), "-m", "immediate", "-w")
+            shutil.rmtree(data)
+        note.write_text(f"{data}\n")
 
     def _socket_folder(self, data: Path) -> Path:
         if len(os.fsencode(data / SOCKET)) < SOCKET_PATH_BYTES:
