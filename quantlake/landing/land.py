@@ -51,6 +51,7 @@ def land(
         offsets: dict[int, int] = {}
         for batch in broker.read(stream.topic, logs[log].offsets):
             if batch.records.num_rows:
+                _require_forward(stream, batch.records, {**logs[log].offsets, **offsets})
                 pending.append(decode(stream, batch.records, log, registry))
                 offsets |= _next(batch.records)
                 if progress:
@@ -92,6 +93,14 @@ def _commit(
     if report and legal:
         report(stream, legal)
     return landed + Landed(rows.num_rows - dead, dead, legal, touched - legal), logs, logs.text()
+
+
+def _require_forward(stream: Stream, records: pa.Table, reached: Mapping[int, int]) -> None:
+    """A record below what was reached would land twice: whatever handed it over, nothing is committed."""
+    first = records.group_by("_partition").aggregate([("_offset", "min")])
+    for partition, offset in zip(first["_partition"].to_pylist(), first["_offset_min"].to_pylist(), strict=True):
+        if offset < reached.get(partition, 0):
+            raise QuantLakeError(f"{stream.topic} partition {partition} gave offset {offset} again, after {reached[partition] - 1}; run it again")
 
 
 def _next(records: pa.Table) -> Mapping[int, int]:

@@ -50,7 +50,8 @@ class Broker(Protocol):
         ...
 
     def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000) -> Iterator[Batch]:
-        """Read from ``start`` (offset by partition; absent = from the beginning) to the first end of every partition.
+        """Read from ``start`` (offset by partition; absent = from the beginning) to the first end of every partition, or, where
+        it is written to without pause, a little beyond what was there when the read began.
 
         Each partition with a start above 0 is first probed by reading the record at start - 1. Raises ``QuantLakeError`` where
         that record is not there (truncated, expired or another log), or where neither a record nor an end arrives in 5 s.

@@ -5,8 +5,10 @@ Here: reading to the end of partitions, producing, topics, log identity. Not her
 
 import base64
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
 
 SILENCE_SECONDS = 5.0  # neither a record nor an end of partition for so long is an error, never an empty read
+OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after it met records younger than itself
+
+MESSAGE_BYTES = 64 << 20  # the client's own limit (1 MB by default, before compression) stands aside: the broker decides
 
 
 class Kafka:
@@ -68,12 +73,22 @@ class Kafka:
             partitions = self._partitions(consumer, topic)
             self._probe(consumer, topic, {p: o for p, o in start.items() if o > 0})
             open_ends = set(partitions)
+            reached: dict[int, int] = {}
+            overtaken: set[int] = set()  # partitions that have given a record younger than this read
+            began, deadline = datetime.now(UTC), math.inf
             consumer.assign([self._at(topic, p, start.get(p, 0)) for p in partitions])
             last_heard = time.monotonic()
             while open_ends:
-                records, ends = self._batch(consumer.consume(batch_rows, timeout=0.25))
+                records, ends = self._batch(consumer.consume(batch_rows, timeout=0.25), open_ends)
                 if records.num_rows or ends:
                     last_heard = time.monotonic()
+                    for p, last, youngest in _tails(records):
+                        reached[p] = last + 1
+                        overtaken |= {p} if youngest > began else set()
+                    if deadline == math.inf and open_ends <= overtaken:
+                        deadline = last_heard + OVERTIME_SECONDS
+                    if last_heard > deadline:
+                        ends = {p: reached[p] for p in open_ends} | ends
                     yield Batch(records, ends)
                     open_ends -= set(ends)
                     for p in ends:
@@ -93,11 +108,12 @@ class Kafka:
         return found
 
     def produce(self, topic: str, messages: Iterable[Message]) -> int:
-        from confluent_kafka import Producer
+        from confluent_kafka import KafkaException, Producer
 
         producer = Producer(
             {**self._client, "log_level": 0, "enable.idempotence": True, "linger.ms": 20, "compression.type": "zstd", "message.timeout.ms": 30_000,
-             "queue.buffering.max.messages": 500_000, "allow.auto.create.topics": False}
+             "queue.buffering.max.messages": 500_000, "allow.auto.create.topics": False,
+             "message.max.bytes": MESSAGE_BYTES}
         )  # fmt: skip
         self.partitions(topic)  # a producer never creates a topic
         refused: list[str] = []
@@ -118,6 +134,9 @@ class Kafka:
                     break
                 except BufferError:
                     producer.poll(0.1)
+                except KafkaException as error:  # the client itself refuses it
+                    refused.append(error.args[0].str())
+                    break
         producer.flush(60)
         if refused or len(producer):
             why = refused[0] if refused else "no acknowledgement in 60 s"
@@ -159,13 +178,16 @@ class Kafka:
 
         return TopicPartition(topic, partition, offset)
 
-    def _batch(self, messages: list[Any]) -> tuple[pa.Table, dict[int, int]]:
+    def _batch(self, messages: list[Any], wanted: set[int]) -> tuple[pa.Table, dict[int, int]]:
+        """The records of the ``wanted`` partitions up to each one's first end: what arrives behind an end is the next read's."""
         from confluent_kafka import KafkaError
 
         ends: dict[int, int] = {}
         records = []
         for message in messages:
             error = message.error()
+            if message.partition() in ends or (error is None and message.partition() not in wanted):
+                continue
             if error is None:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
@@ -186,6 +208,12 @@ class Kafka:
             return error
         detail = str(error.args[0]) if error.args else type(error).__name__
         return QuantLakeError(f"no broker answers at {self.address} ({detail}); start one with `quantlake up`, or set QUANTLAKE_KAFKA_BOOTSTRAP")
+
+
+def _tails(records: pa.Table) -> Iterator[tuple[int, int, datetime]]:
+    """Each partition's last offset and youngest time."""
+    tails = records.group_by("_partition").aggregate([("_offset", "max"), ("_timestamp", "max")])
+    yield from zip(*(tails[c].to_pylist() for c in ("_partition", "_offset_max", "_timestamp_max")), strict=True)
 
 
 def _headers(headers: list[tuple[str, bytes | None]] | None) -> str | None:
