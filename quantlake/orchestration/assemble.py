@@ -7,7 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from quantlake.contract import Dataset
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.assets import Factory, Observer, asset_key, partitions_of
+from quantlake.orchestration.assets import Factory, Observer, asset_key
 from quantlake.ports import Platform
 
 LAYERS = ("raw", "curated", "derived", "rollup", "feature", "embedding")
@@ -34,5 +34,5 @@ def _jobs(layer: str, datasets: list[Dataset]) -> list[UnresolvedAssetJobDefinit
         name = layer if len(starts) == 1 else f"{layer}_from_{start:%Y_%m_%d}"
         selection = dg.AssetSelection.assets(*(asset_key(d) for d in members))
         doc = f"Every asset of the {layer} layer."
-        jobs.append(dg.define_asset_job(name, selection=selection, partitions_def=partitions_of(members[0]), description=doc))
+        jobs.append(dg.define_asset_job(name, selection=selection, description=doc))
     return jobs

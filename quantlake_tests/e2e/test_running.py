@@ -111,8 +111,8 @@ def test_a_landing_killed_in_its_middle_is_taken_up_at_once(ql: Commands) -> Non
         ql.run("simulate", "--start", "2024-03-06", "--days", "3", "--symbols", "8", "--seed", "4")
         command = [str(BIN / "dagster"), "asset", "materialize", "-m", "quantlake.definitions", "--select", "raw/market/trades"]
         for delay in (0.0, 0.3):
-            log = (ql.folder / "killed.log").open("w+")
-            run = subprocess.Popen([*command, "--partition", "2024-03-06"], env=ql.exported(), cwd=ROOT, stdout=log, stderr=log)
+            with (ql.folder / "killed.log").open("w") as log:
+                run = subprocess.Popen([*command, "--partition", "2024-03-06"], env=ql.exported(), cwd=ROOT, stdout=log, stderr=log)
             wait_for(lambda: "STEP_START" in (ql.folder / "killed.log").read_text() or run.poll() is not None, 60)  # noqa: B023
             time.sleep(delay)
             run.kill()

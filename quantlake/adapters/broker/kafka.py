@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 5.0  # neither a record nor an end of partition for so long is an error, never an empty read
 OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after it met records younger than itself
-
 MESSAGE_BYTES = 64 << 20  # the client's own limit (1 MB by default, before compression) stands aside: the broker decides
 
 

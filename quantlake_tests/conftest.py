@@ -1,0 +1,75 @@
+"""Fixtures shared by all: a real broker, a fresh home, the embedded adapters on them. Imports are lazy: collecting stays quick."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from quantlake.adapters.broker.kafka import Kafka
+    from quantlake.adapters.broker.tansu import Tansu
+    from quantlake.adapters.lake.iceberg import Iceberg
+    from quantlake.adapters.registry.sqlite import SqliteRegistry
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder every user can pass through: where root runs the tests, servers run as another user."""
+    folder = Path(tempfile.mkdtemp(prefix="quantlake-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tansu() -> Iterator[Tansu]:
+    """The embedded broker on a free loopback port."""
+    from quantlake.adapters.broker.tansu import Tansu
+
+    with temporary_folder() as folder:
+        server = Tansu.start(folder / "broker.log")
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A fresh folder for one test's state."""
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def broker(tansu: Tansu) -> Kafka:
+    from quantlake.adapters.broker.kafka import Kafka
+
+    return Kafka({"bootstrap.servers": tansu.address})
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic name of this test's own."""
+    return f"test.{uuid.uuid4().hex}.v1"
+
+
+@pytest.fixture
+def lake(home: Path) -> Iceberg:
+    from quantlake.adapters.lake.iceberg import Iceberg
+
+    return Iceberg.embedded(home / "lake", home / "locks")
+
+
+@pytest.fixture
+def registry(home: Path) -> SqliteRegistry:
+    from quantlake.adapters.registry.sqlite import SqliteRegistry
+
+    return SqliteRegistry(home / "registry.db")
