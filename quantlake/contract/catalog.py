@@ -82,24 +82,27 @@ def discover(extra: Iterable[str] = ()) -> Catalog:
 
 
 def _modules(place: str) -> Iterator[ModuleType]:
-    package = _folder_package(Path(place)) if Path(place).is_dir() else _import(place, place)
+    if Path(place).is_dir():
+        yield from _folder_modules(Path(place).resolve())
+        return
+    package = _import(place, place)
     for info in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
         if not info.ispkg:
             yield _import(info.name, place)
 
 
-def _folder_package(folder: Path) -> ModuleType:
-    """A plain folder as a package, so that its files may import one another relatively."""
-    name = f"quantlake_datasets_{folder.resolve().name}"
-    if name not in sys.modules:
-        module = ModuleType(name)
-        module.__path__ = [str(folder.resolve())]
-        sys.modules[name] = module
-        for family in sorted(p for p in folder.resolve().iterdir() if p.is_dir() and not p.name.startswith(("_", "."))):
-            inner = ModuleType(f"{name}.{family.name}")
-            inner.__path__ = [str(family)]
-            sys.modules[inner.__name__] = inner
-    return sys.modules[name]
+def _folder_modules(folder: Path) -> Iterator[ModuleType]:
+    """The modules ``family/name.py`` of a plain folder, as a package, so that they may import one another relatively."""
+    name = f"quantlake_datasets_{folder.name}"
+    families = sorted(p for p in folder.iterdir() if p.is_dir() and p.name.isidentifier() and not p.name.startswith("_"))
+    for path, package in ((folder, name), *((family, f"{name}.{family.name}") for family in families)):
+        if package not in sys.modules:
+            sys.modules[package] = ModuleType(package)
+            sys.modules[package].__path__ = [str(path)]
+    for family in families:
+        for file in sorted(family.glob("*.py")):
+            if not file.name.startswith("_"):
+                yield _import(f"{name}.{family.name}.{file.stem}", str(folder))
 
 
 def _import(name: str, place: str) -> ModuleType:
