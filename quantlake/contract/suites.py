@@ -10,6 +10,18 @@ SCHEMA = "schema"
 DEAD_LETTERS = "dead_letters"
 EQUALS_DERIVED = "equals_derived"
 
+DESCRIPTIONS = {
+    SCHEMA: "The function's rows have the contract's columns and types, and nothing is lost in the cast.",
+    DEAD_LETTERS: "Every message of the day could be decoded; a dead letter is kept in the table and blocks nothing.",
+    EQUALS_DERIVED: "ClickHouse's rows equal the derived table's to the last digit, before they are published.",
+    "not_null": "Columns that must have a value have one.",
+    "unique_key": "No key occurs twice among the latest versions.",
+    "in_range": "Numbers lie within their columns' limits.",
+    "allowed_values": "Text columns hold only their allowed values.",
+    "ordered": "Columns that must not decrease from left to right do not.",
+    "row_count": "A day on which the calendar is open has rows; a warning.",
+}
+
 
 def check_names(dataset: Dataset) -> list[tuple[str, bool]]:
     """(name, blocking) of every check that applies to ``dataset``, in the order they are shown.

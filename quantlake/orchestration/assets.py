@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from quantlake.contract import Dataset, QuantLakeError, Stream
-from quantlake.contract.suites import check_names
+from quantlake.contract.suites import DESCRIPTIONS, check_names
 from quantlake.landing.land import land
 from quantlake.orchestration.build import Outcome, build, landed_outcomes
 from quantlake.orchestration.metadata import column_schema, preview
@@ -57,7 +57,8 @@ class Factory:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are preview; a test covers what is used of them
             checks = [
-                dg.AssetCheckSpec(name, asset=key, blocking=blocking, partitions_def=partitions) for name, blocking in check_names(dataset)
+                dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name], blocking=blocking, partitions_def=partitions)
+                for name, blocking in check_names(dataset)
             ]
         run = self._land if isinstance(dataset, Stream) else self._build
 

@@ -19,6 +19,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "config": {"base_dir": str(folder / "storage")},
         },
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 10},
         "run_retries": {"enabled": True, "max_retries": 2},
     }  # fmt: skip
