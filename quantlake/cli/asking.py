@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,7 +12,8 @@ import typer
 
 from quantlake.cli import show
 from quantlake.contract import Dataset, QuantLakeError, Stream
-from quantlake.wiring import catalog, embedded_broker, platform
+from quantlake.contract.wire import subject
+from quantlake.wiring import Adapters, catalog, embedded_broker, platform
 
 TABLE_ROWS = 1000
 
@@ -157,13 +158,22 @@ def _date(text: str, dataset: Dataset) -> date:
     return day
 
 
-def _servers(adapters: Any) -> dict[str, str]:
-    """What answers now; asking costs at most the broker's five seconds."""
+def _servers(adapters: Adapters) -> dict[str, str]:
+    """Which servers answer now; an unreachable one costs at most its client's time-out, 5 s for the broker."""
+    graph = catalog()
+    stream = graph.streams[0]
+    probes: dict[str, Callable[[], object]] = {
+        "broker": lambda: adapters.broker.partitions(stream.topic),
+        "registry": lambda: adapters.registry.latest(subject(stream)),
+        "lake": lambda: adapters.lake.exists(stream.spec),
+        "clickhouse": lambda: adapters.olap.exists(stream.spec),
+        "postgres": lambda: adapters.vectors.exists(stream.spec),
+    }
     answers = {}
-    try:
-        address = embedded_broker(adapters.settings) if adapters.embedded else adapters.settings.kafka_bootstrap
-        adapters.broker.partitions(catalog().streams[0].topic)
-        answers["broker"] = f"reachable at {address}"
-    except QuantLakeError as error:
-        answers["broker"] = f"not reachable: {error}"
+    for name, probe in probes.items():
+        try:
+            probe()
+            answers[name] = "reachable"
+        except QuantLakeError as error:
+            answers[name] = f"not reachable: {error}"
     return answers

@@ -21,7 +21,7 @@ def configuration(folder: Path) -> dict[str, Any]:
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 10},
-        "run_retries": {"enabled": True, "max_retries": 2},
+        "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
     }  # fmt: skip
 
 

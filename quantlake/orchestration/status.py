@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import pyarrow.compute as pc
 
-from quantlake.contract import Dataset, Stream, Table
+from quantlake.contract import Dataset, QuantLakeError, Stream, Table
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
 from quantlake.orchestration.assets import asset_key
@@ -31,7 +31,11 @@ def statuses(catalog: Catalog, platform: Platform, instance: dg.DagsterInstance)
     """Every asset, inputs first."""
     found = []
     for dataset in catalog.datasets:
-        counts = visible_counts(dataset, platform)
+        try:
+            counts = visible_counts(dataset, platform)
+        except QuantLakeError as error:
+            found.append(AssetStatus(dataset.path, 0, 0, None, None, None, f"its store cannot be asked: {error}"))
+            continue
         days = sorted(counts)
         found.append(AssetStatus(
             dataset.path, len(days), sum(counts.values()), days[0] if days else None, days[-1] if days else None,
