@@ -1,19 +1,25 @@
 """The demo: the main job from Kafka to every kind of asset, checked against what was planted."""
 
+import shutil
 import time
 from datetime import date
 from pathlib import Path
 
+from quantlake.adapters.locks import file_lock
 from quantlake.cli import show
 from quantlake.cli.embedded import Embedded
-from quantlake.cli.running import DEMO_DAYS, DEMO_SEED, DEMO_START, DEMO_SYMBOLS, refreshed
+from quantlake.cli.running import refreshed
 from quantlake.cli.sending import replay_paths, send_simulation
+from quantlake.contract import QuantLakeError
 from quantlake.contract.catalog import Catalog
 from quantlake.landing.audit import audit
 from quantlake.orchestration.status import visible_counts
 from quantlake.serving.query import QueryService
 from quantlake.sources.simulate import Simulation, simulate
 from quantlake.wiring import Adapters
+
+START, DAYS, SYMBOLS, SEED = date(2024, 3, 4), 3, 5, 7
+MARKER = ".quantlake-demo"
 
 
 def run_demo(adapters: Adapters, graph: Catalog, data: Path | None) -> bool:
@@ -22,9 +28,9 @@ def run_demo(adapters: Adapters, graph: Catalog, data: Path | None) -> bool:
     simulation = None
     with Embedded(adapters, graph):
         if data is None:
-            simulation = simulate(DEMO_START, DEMO_DAYS, DEMO_SYMBOLS, DEMO_SEED)
+            simulation = simulate(START, DAYS, SYMBOLS, SEED)
             sent = send_simulation(adapters, simulation)
-            show.out.print(f"sent {sent:,} simulated messages of {DEMO_DAYS} days and {DEMO_SYMBOLS} symbols", highlight=False)
+            show.out.print(f"sent {sent:,} simulated messages of {DAYS} days and {SYMBOLS} symbols", highlight=False)
         else:
             replay_paths(adapters, [data])
         good = refreshed(adapters, graph, graph.datasets, landing=True)
@@ -36,6 +42,17 @@ def run_demo(adapters: Adapters, graph: Catalog, data: Path | None) -> bool:
     show.out.print(f"{'all is as it should be' if good else 'NOT as it should be'}, in {time.monotonic() - started:.0f} s", highlight=False)
     _next_steps(adapters)
     return good
+
+
+def wipe(home: Path) -> None:
+    """Empty the demo's home. Raises ``QuantLakeError`` unless the demo made it and nothing runs in it."""
+    if home.exists() and any(home.iterdir()):
+        if not (home / MARKER).is_file():
+            raise QuantLakeError(f"{home} is not empty and was not made by the demo; move it away, or set QUANTLAKE_HOME elsewhere")
+        with file_lock(home / "run" / "lock", what=f"the home {home}", wait_seconds=0):
+            shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / MARKER).write_text("Made by `quantlake demo`, which wipes this folder at its next run.\n")
 
 
 def _faults(adapters: Adapters, graph: Catalog, simulation: Simulation | None) -> list[str]:

@@ -1,9 +1,7 @@
 """Commands that run the graph in this process: refresh, demo."""
 
-import shutil
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +12,6 @@ from quantlake.contract import Dataset, QuantLakeError
 from quantlake.contract.catalog import Catalog
 from quantlake.settings import load, set_home
 from quantlake.wiring import Adapters, catalog, embedded_broker, platform
-
-DEMO_START, DEMO_DAYS, DEMO_SYMBOLS, DEMO_SEED = date(2024, 3, 4), 3, 5, 7
-DEMO_MARKER = ".quantlake-demo"
 
 
 def refresh(
@@ -37,12 +32,12 @@ def refresh(
 
 def demo(data: Annotated[Path | None, typer.Option(help="Replay recorded files of this folder instead of simulating.")] = None) -> None:
     """Run the main job on the embedded stack: messages on Kafka, the whole graph materialized, every check run."""
-    from quantlake.cli.demo import run_demo
+    from quantlake.cli.demo import run_demo, wipe
 
     if data is not None and not data.is_dir():
         raise QuantLakeError(f"{data}: no such folder")
     home = load().root / "demo"
-    _wipe(home)
+    wipe(home)
     set_home(home)
     if not run_demo(platform(), catalog(), data):
         raise typer.Exit(1)
@@ -106,16 +101,3 @@ def refreshed(adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *
     for error in done.errors:
         show.err.print(f"quantlake: {error}", highlight=False, markup=False)
     return not done.rejected and not done.errors
-
-
-def _wipe(home: Path) -> None:
-    """Empty the demo's home, only if the demo made it."""
-    if home.exists() and any(home.iterdir()):
-        if not (home / DEMO_MARKER).is_file():
-            raise QuantLakeError(f"{home} is not empty and was not made by the demo; move it away, or set QUANTLAKE_HOME elsewhere")
-        from quantlake.adapters.locks import file_lock
-
-        with file_lock(home / "run" / "lock", what=f"the home {home}", wait_seconds=0):
-            shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
-    (home / DEMO_MARKER).write_text("Made by `quantlake demo`, which wipes this folder at its next run.\n")
