@@ -1,24 +1,36 @@
 """Records -> rows of a raw table: Confluent framing, Avro by schema id, dead letters for what cannot be decoded.
 
 A batch is decoded as one Avro container whose single block is the joined bodies (polars: 1.8 M rows/s, where one decoder call
-a message does 80 k). A sentinel record closes the block: bodies that eat into their neighbours shift it. A block that fails is
-halved until the bad message stands alone.
+a message does 80 k). Behind each body stands a guard that the schema in the container reads as one more field: it comes back
+only if the body before it was read to its last byte and no further. A block that fails is halved until the bad message stands
+alone.
 """
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import Stream
+from quantlake.contract import Date, Price, Stream, Timestamp
 from quantlake.ports import Registry, UnknownSchemaError
 
 FRAME_BYTES = 5  # magic 0, then the schema id, big endian
 ALONE = 32  # at this size a failing block is decoded message by message, strictly
+GUARD = "_guard"
+GUARD_BYTES = 12
+LIMITS: dict[pa.DataType, tuple[Any, Any]] = {  # Avro says more than stores can hold: year 290,000, 39 digits
+    Date.arrow: (date.min, date.max),
+    Timestamp.arrow: (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+    Price.arrow: (Decimal("-99999999999999999999.999999999999999999"), Decimal("99999999999999999999.999999999999999999")),
+}
 
 
 def decode(stream: Stream, records: pa.Table, log: str, registry: Registry) -> pa.Table:
@@ -65,38 +77,64 @@ def _groups(stream: Stream, records: pa.Table, registry: Registry) -> Iterator[p
 
 
 def _decoded(stream: Stream, group: pa.Table, schema: dict[str, Any], schema_id: int) -> Iterator[pa.Table]:
-    bodies = pc.binary_slice(group["value"].combine_chunks(), FRAME_BYTES, 1 << 30).to_pylist()
-    header, sentinel = _header(schema), _sentinel(schema)
+    bodies = pc.binary_slice(group["value"].combine_chunks(), FRAME_BYTES, 1 << 30)
+    header = _header({**schema, "fields": [*schema["fields"], {"name": GUARD, "type": "bytes"}]})
     pending = [(0, len(bodies))]
     while pending:
         start, stop = pending.pop()
-        part = group.slice(start, stop - start)
-        frame = _block(header, bodies[start:stop], sentinel)
+        frame = _block(header, bodies[start:stop])
         if frame is not None:
-            yield _assemble(stream, part, frame, schema_id)
+            yield from _within_limits(stream, group.slice(start, stop - start), frame, schema_id)
         elif stop - start > ALONE:
             middle = (start + stop) // 2
             pending += [(middle, stop), (start, middle)]
         else:
             for i in range(start, stop):
-                error = _strictly(schema, bodies[i])
-                frame = None if error else _block(header, [bodies[i]], sentinel)
-                yield _assemble(stream, group.slice(i, 1), frame, schema_id, None if frame is not None else ("undecodable", error))
+                part, error = group.slice(i, 1), _strictly(schema, bodies[i].as_py())
+                frame = None if error else _block(header, bodies[i : i + 1])
+                if frame is not None:
+                    yield from _within_limits(stream, part, frame, schema_id)
+                else:
+                    yield _assemble(stream, part, None, schema_id, ("undecodable", error or "Avro that polars does not read"))
 
 
-def _block(header: bytes, bodies: Sequence[bytes], sentinel: bytes) -> pl.DataFrame | None:
-    body = b"".join([*bodies, sentinel])
-    container = b"".join([header, _varint(len(bodies) + 1), _varint(len(body)), body, _SYNC])
+def _block(header: bytes, bodies: pa.BinaryArray) -> pl.DataFrame | None:
+    """The bodies as rows, in one go; None if any of them is not exactly one record."""
+    n = len(bodies)
+    guards = np.empty((n, 1 + GUARD_BYTES), np.uint8)
+    guards[:, 0] = GUARD_BYTES << 1  # its length, zigzag
+    guards[:, 1:9] = np.frombuffer(os.urandom(8), np.uint8)
+    guards[:, 9:] = np.arange(n, dtype=">u4").view(np.uint8).reshape(n, 4)
+    joined = pc.binary_join_element_wise(bodies, _binary(guards), pa.scalar(b"", pa.binary()))
+    block = joined.buffers()[2].to_pybytes()[: joined.total_values_length]
     try:
-        frame = pl.read_avro(io.BytesIO(container))
-        alone = pl.read_avro(io.BytesIO(b"".join([header, _varint(1), _varint(len(sentinel)), sentinel, _SYNC])))
+        frame = pl.read_avro(io.BytesIO(b"".join([header, _varint(n), _varint(len(block)), block, _SYNC])))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # a polars panic is no Exception
         return None
-    if frame.height != len(bodies) + 1 or not frame.tail(1).equals(alone, null_equal=True):
-        return None
-    return frame.head(len(bodies))
+    whole = frame.height == n and frame[GUARD].to_arrow().cast(pa.binary()).equals(_binary(guards[:, 1:]))
+    return frame.drop(GUARD) if whole else None
+
+
+def _binary(rows: "np.ndarray[Any, np.dtype[np.uint8]]") -> pa.BinaryArray:
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
+    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows).reshape(-1))])
+
+
+def _within_limits(stream: Stream, records: pa.Table, frame: pl.DataFrame, schema_id: int) -> Iterator[pa.Table]:
+    """A row with a value that no store can hold is a dead letter: met by the lake, it would stop every landing after it."""
+    for column in stream.columns:
+        if column.type.arrow not in LIMITS or column.name not in frame.columns:
+            continue
+        low, high = (pa.scalar(limit, column.type.arrow) for limit in LIMITS[column.type.arrow])
+        values = frame[column.name].to_arrow().cast(column.type.arrow)
+        held = pc.fill_null(pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high)), True)
+        if held.false_count:
+            text = f"{column.name} is not within {low.as_py()} and {high.as_py()}"
+            yield _assemble(stream, records.filter(pc.invert(held)), None, schema_id, ("out_of_range", text))
+            records, frame = records.filter(held), frame.filter(pl.Series(held.to_numpy(zero_copy_only=False)))
+    yield _assemble(stream, records, frame, schema_id)
 
 
 def _strictly(schema: dict[str, Any], body: bytes) -> str:
@@ -157,32 +195,6 @@ def _header(schema: dict[str, Any]) -> bytes:
         b"Obj\x01", _varint(2), _varint(11), b"avro.schema", _varint(len(text)), text, _varint(10), b"avro.codec", _varint(4), b"null",
         b"\x00", _SYNC,
     ])  # fmt: skip
-
-
-def _sentinel(schema: dict[str, Any]) -> bytes:
-    """One valid record of the schema with values no shifted read gives by chance."""
-    import fastavro
-
-    plain = {"string": "\u2603 sentinel", "long": 0x5E17_1E1D_5E17_1E1D, "int": 0x5E171E, "boolean": True, "double": 1e-300, "bytes": b"\x5e"}
-
-    def value(kind: Any) -> Any:
-        if isinstance(kind, list):
-            return value(next(k for k in kind if k != "null"))
-        if isinstance(kind, dict):
-            return [] if kind["type"] == "array" else plain[kind["type"]]
-        return plain[kind]
-
-    out = io.BytesIO()
-    bare = {**schema, "fields": [{**f, "type": _bare(f["type"])} for f in schema["fields"]]}
-    fastavro.schemaless_writer(out, fastavro.parse_schema(bare), {f["name"]: value(f["type"]) for f in bare["fields"]})
-    return out.getvalue()
-
-
-def _bare(kind: Any) -> Any:
-    """A type without its logical type: the sentinel is written in the physical ones."""
-    if isinstance(kind, list):
-        return [_bare(k) for k in kind]
-    return {k: v for k, v in kind.items() if k != "logicalType"} if isinstance(kind, dict) else kind
 
 
 def _varint(number: int) -> bytes:

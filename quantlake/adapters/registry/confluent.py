@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from quantlake.contract import QuantLakeError
 from quantlake.ports import UnknownSchemaError
@@ -13,25 +14,32 @@ class ConfluentRegistry:
     """The registry at ``url``. Raises ``QuantLakeError`` naming the address, never the password."""
 
     def __init__(self, url: str, username: str = "", password: str = "") -> None:
-        self._url = url
-        self._settings = {"url": url} | ({"basic.auth.user.info": f"{username}:{password}"} if username else {})
+        parts = urlsplit(url)  # a password in the address goes where no error shows it
+        if parts.username and not username:
+            username, password = unquote(parts.username), unquote(parts.password or "")
+        self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        self._settings = {"url": self._url} | ({"basic.auth.user.info": f"{username}:{password}"} if username else {})
         self._schemas: dict[int, dict[str, Any]] = {}
 
     def register(self, subject: str, schema: dict[str, Any]) -> int:
         from confluent_kafka.schema_registry import Schema
 
-        with _Errors(self._url):
-            return int(self._client().register_schema(subject, Schema(json.dumps(schema), "AVRO")))
+        with _Errors(self._url), self._client() as client:
+            return int(client.register_schema(subject, Schema(json.dumps(schema), "AVRO")))
 
     def schema(self, schema_id: int) -> dict[str, Any]:
         if schema_id not in self._schemas:
-            with _Errors(self._url):
-                self._schemas[schema_id] = dict(json.loads(self._client().get_schema(schema_id).schema_str))
+            with _Errors(self._url), self._client() as client:
+                found = client.get_schema(schema_id)
+            schema = json.loads(found.schema_str) if found.schema_type == "AVRO" else None
+            if not isinstance(schema, dict):  # a message that names it is a dead letter, no reason to stop landing
+                raise UnknownSchemaError(f"schema {schema_id} of registry {self._url} is no Avro record ({found.schema_type})")
+            self._schemas[schema_id] = schema
         return self._schemas[schema_id]
 
     def latest(self, subject: str) -> tuple[int, dict[str, Any]]:
-        with _Errors(self._url):
-            found = self._client().get_latest_version(subject)
+        with _Errors(self._url), self._client() as client:
+            found = client.get_latest_version(subject)
         return int(found.schema_id), dict(json.loads(found.schema.schema_str))
 
     def _client(self) -> Any:
