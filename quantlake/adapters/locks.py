@@ -27,9 +27,8 @@ def file_lock(path: Path, *, what: str, wait_seconds: float = 600) -> Iterator[N
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-                    raise QuantLakeError(
-                        f"{what} has been held by process {holder} for over {wait_seconds:.0f} s; wait for it or end it, then try again"
-                    ) from None
+                    since = f"has been held by process {holder} for over {wait_seconds:.0f} s" if wait_seconds else f"is held by process {holder}"
+                    raise QuantLakeError(f"{what} {since}; wait for it or end it, then try again") from None
                 time.sleep(0.05)
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)

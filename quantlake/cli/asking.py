@@ -134,8 +134,11 @@ def fingerprint(
 
 
 def _rows(reader: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
+    names: list[str] = []
+    for name in reader.schema.names:  # `select a, a` has two columns of one name
+        names.append(name if name not in names else f"{name}_{len(names)}")
     for batch in reader:
-        yield from batch.to_pylist()
+        yield from batch.rename_columns(names).to_pylist()
 
 
 def _moment(text: str | None) -> datetime | None:

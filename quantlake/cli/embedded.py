@@ -40,6 +40,7 @@ class Embedded:
         settings.run.mkdir(parents=True, exist_ok=True)
         self._stack.enter_context(file_lock(settings.run / "lock", what=f"the home {settings.root}", wait_seconds=0))
         try:
+            self._drain_orphan(settings.run / "broker.json")
             self.broker = Tansu.start(settings.root / "logs" / "broker.log", self._port)
             self._stack.callback(self.broker.stop)
             self._announce(settings.run / "broker.json")
@@ -77,6 +78,26 @@ class Embedded:
     @property
     def alive(self) -> bool:
         return self.broker.process.poll() is None
+
+    def _drain_orphan(self, announcement: Path) -> None:
+        """Take over the broker of a killed predecessor: what it still holds was acknowledged, so it is landed before it is ended."""
+        import psutil
+
+        try:
+            announced = json.loads(announcement.read_text())
+            process = psutil.Process(announced["pid"])
+            if announced["cluster_id"] not in process.cmdline():
+                raise psutil.NoSuchProcess(process.pid)  # the number belongs to another process by now
+        except (OSError, ValueError, KeyError, psutil.Error):
+            announcement.unlink(missing_ok=True)
+            return
+        try:
+            self.close()
+        finally:
+            self._adapters.__dict__.pop("broker", None)  # it was opened at the old address
+            process.terminate()
+            process.wait(10)
+            announcement.unlink(missing_ok=True)
 
     def _announce(self, path: Path) -> None:
         staged = path.with_suffix(f".{os.getpid()}")

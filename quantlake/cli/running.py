@@ -68,6 +68,7 @@ def refreshed(adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *
     from quantlake.orchestration.build import Outcome
     from quantlake.orchestration.instance import open_instance
     from quantlake.orchestration.refresh import refresh as run
+    from quantlake.orchestration.staleness import outside
 
     started = time.monotonic()
     with open_instance(adapters.settings.dagster_home) as instance, show.progress() as bar:
@@ -80,6 +81,9 @@ def refreshed(adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *
             bar.update(task, advance=1 if dataset.inputs else 0, description=f"{dataset.path} {outcome.partition}")
 
         done = run(graph, datasets, adapters, instance, landing=landing, planned=planned, observe=observed)
+    for path, days in outside(graph, adapters).items():
+        listed = ", ".join(map(str, days[:5]))
+        show.err.print(f"{path} holds rows dated {listed}: no partition has these dates, and nothing is built from them", highlight=False)
     if not done.outcomes and not done.errors:
         show.out.print("nothing to do: every selected asset is as new as its inputs", highlight=False)
         return True

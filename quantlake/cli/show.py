@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
+from rich.text import Text
 
 # piped output is for programs and logs: no folding at 80 columns
 out = Console(width=None if sys.stdout.isatty() else 200)
@@ -32,7 +34,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Seque
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in ("asset", "stream"))
     for row in rows:
-        shown.add_row(*("" if v is None else str(v) for v in row))
+        shown.add_row(*(Text("" if v is None else str(v)) for v in row))  # values are no markup
     out.print(shown)
 
 
@@ -46,6 +48,8 @@ def plain(value: Any) -> Any:
         return f"{value:f}"
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no NaN and no infinity
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, dict):
@@ -58,7 +62,7 @@ def json_array(rows: Iterable[dict[str, Any]]) -> None:
     sys.stdout.write("[")
     for i, row in enumerate(rows):
         sys.stdout.write(",\n" if i else "\n")
-        sys.stdout.write(json.dumps(plain(row), ensure_ascii=False))
+        sys.stdout.write(json.dumps(plain(row), ensure_ascii=False, default=str))
     sys.stdout.write("\n]\n")
     sys.stdout.flush()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from quantlake.contract.columns import Column
-from quantlake.contract.types import Float, TextList, Timestamp, Vector
+from quantlake.contract.types import Bytes, Float, TextList, Timestamp, Vector
 
 FLOAT_DIGITS = 9
 VECTOR_DIGITS = 4
@@ -63,6 +63,8 @@ def _value(column: Column) -> str:
         text = f"CASE WHEN {name} = 0 THEN '0' ELSE format('{{:.{FLOAT_DIGITS}g}}', {name}) END"
     elif column.type is Vector:
         text = f"list_transform({name}, lambda x: CASE WHEN abs(x) < 1e-9 THEN '0' ELSE format('{{:.{VECTOR_DIGITS}g}}', x::DOUBLE) END)::VARCHAR"
+    elif column.type is Bytes:
+        text = f"hex({name})"  # as text a blob could hold the separator, or spell null
     elif column.type is Timestamp:
         text = f"epoch_us({name})::VARCHAR"
     elif column.type is TextList or column.type.name == "text":

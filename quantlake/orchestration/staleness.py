@@ -53,6 +53,13 @@ def stale(catalog: Catalog, selected: Sequence[Dataset], platform: Platform, ins
     return {dataset: dates for dataset, dates in wanted.items() if dates}
 
 
+def outside(catalog: Catalog, platform: Platform) -> dict[str, list[date]]:
+    """Dates of landed rows that no partition has: before the stream's start or after today."""
+    today = datetime.now(UTC).date()
+    found = {s.path: [o.partition for o in landed_outcomes(s, None, platform) if o.rows] for s in catalog.streams}
+    return {path: days for path, dates in found.items() if (days := [d for d in dates if not catalog[path].start <= d <= today])}
+
+
 def grouped(wanted: dict[Dataset, set[date]]) -> list[Work]:
     """The fewest runs: dates that want the same datasets and follow one another are one."""
     by_day: dict[date, list[Dataset]] = {}

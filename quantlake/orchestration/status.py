@@ -65,15 +65,16 @@ def _last_commit(dataset: Dataset, platform: Platform, instance: dg.DagsterInsta
 def _last_check(dataset: Dataset, instance: dg.DagsterInstance) -> str:
     keys = [dg.AssetCheckKey(asset_key(dataset), name) for name, _ in check_names(dataset)]
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    passed, failed = 0, []
+    passed, failed, planned = 0, [], 0
     for key, record in records.items():
         event = record.event.dagster_event if record.event else None
         if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            continue  # planned, and its run ended before it
+            planned += 1  # its run ended before it
+            continue
         evaluation = event.asset_check_evaluation_data
         if evaluation.passed:
             passed += 1
         else:
             kind = "failed" if evaluation.blocking else "warned"
             failed.append(f"{key.name} {kind} on {evaluation.partition}")
-    return "; ".join(failed) or (f"{passed} passed" if passed else "none yet")
+    return "; ".join(failed) or (f"{passed} passed" if passed else "not reached by the last run" if planned else "none yet")

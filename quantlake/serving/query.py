@@ -66,6 +66,8 @@ class QueryService:
         dataset, versions = self._named(name)
         if dataset is None:
             rejected = next((d for d in self._catalog.datasets if not isinstance(d, Stream) and d.rejected_spec.sql_name == name), None)
+            if rejected is not None and moment is not None:
+                raise QuantLakeError(f"--as-known-at cannot be answered for {name}: what was rejected was never published")
             if rejected is not None:
                 connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {self._files(rejected.rejected_spec)}")
             return  # an unknown name is DuckDB's to report, with its suggestions

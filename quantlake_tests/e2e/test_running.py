@@ -137,7 +137,7 @@ def test_a_landing_killed_in_its_middle_is_taken_up_at_once(ql: Commands) -> Non
         (["produce", "market/nothing", "x.jsonl"], "there is no stream"),
         (["replay", "no/such/folder"], "no such file or folder"),
         (["refresh", "--select", "nothing"], "selects no asset|nothing"),
-        (["up"], "has been held by process"),
+        (["up"], "is held by process"),
     ],
 )
 def test_bad_input_gets_one_line(ql: Commands, arguments: list[str], said: str) -> None:

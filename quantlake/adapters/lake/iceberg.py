@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.adapters.locks import file_lock
-from quantlake.contract import QuantLakeError, TableSpec
+from quantlake.contract import Column, QuantLakeError, TableSpec
 from quantlake.ports import Files
 
 if TYPE_CHECKING:
@@ -60,23 +60,16 @@ class Iceberg:
 
     def ensure(self, spec: TableSpec) -> None:
         table = self._table(spec)
-        if table is None:
-            with self.lock(spec):
-                if self._table(spec) is None:
-                    self._create(spec)
+        if table is not None and not _missing(spec, table):
             return
-        have = {f.name: f for f in table.schema().as_arrow()}
-        for column in spec.columns:
-            if column.name in have and not _same_type(have[column.name].type, column.type.arrow):
-                raise QuantLakeError(
-                    f"{spec.sql_name}.{column.name} is stored as {have[column.name].type}, the contract says {column.type.arrow}; "
-                    "a type cannot change: add a column of another name"
-                )
-        new = [c for c in spec.columns if c.name not in have]
-        if new:
-            added = pa.schema([pa.field(c.name, c.type.arrow, metadata={"doc": c.doc}) for c in new])
-            with self.lock(spec), table.update_schema() as update:
-                update.union_by_name(added)
+        with self.lock(spec):
+            table = self._table(spec)  # again: another process may have made it, or the column, while we waited
+            if table is None:
+                self._create(spec)
+            elif new := _missing(spec, table):
+                added = pa.schema([pa.field(c.name, c.type.arrow, metadata={"doc": c.doc}) for c in new])
+                with table.update_schema() as update:
+                    update.union_by_name(added)
 
     def exists(self, spec: TableSpec) -> bool:
         return self._table(spec) is not None
@@ -107,7 +100,7 @@ class Iceberg:
         assert table is not None
         strangers = set(pc.unique(rows["partition_date"]).to_pylist()) - set(dates)
         if strangers:
-            raise QuantLakeError(f"{spec.sql_name}: rows of {sorted(strangers)} were offered for publication as {sorted(dates)}")
+            raise QuantLakeError(f"{spec.sql_name}: rows of {', '.join(sorted(map(str, strangers)))} were offered for publication as {_listed(dates)}")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Delete operation did not match any records")
             try:
@@ -126,8 +119,8 @@ class Iceberg:
             raise QuantLakeError(f"{spec.sql_name}: another writer committed {', '.join(stale)} meanwhile; nothing was committed, run it again")
         try:
             with table.transaction() as transaction:
-                if rows.num_rows:
-                    transaction.append(self._rows(table, rows), snapshot_properties=dict(summary))
+                # also without rows: properties alone are committed over whatever another machine committed meanwhile
+                transaction.append(self._rows(table, rows), snapshot_properties=dict(summary))
                 transaction.set_properties(dict(properties))
         except Exception as error:
             raise _conflict(spec, error) from error
@@ -207,6 +200,18 @@ def _of_dates(dates: Collection[date]) -> "BooleanExpression":
 
 def _listed(dates: Collection[date]) -> str:
     return ",".join(d.isoformat() for d in sorted(dates))
+
+
+def _missing(spec: TableSpec, table: "Table") -> list[Column]:
+    """The contract's columns that the table lacks. Raises ``QuantLakeError`` where one is stored as another type."""
+    have = {f.name: f.type for f in table.schema().as_arrow()}
+    for column in spec.columns:
+        if column.name in have and not _same_type(have[column.name], column.type.arrow):
+            raise QuantLakeError(
+                f"{spec.sql_name}.{column.name} is stored as {have[column.name]}, the contract says {column.type.arrow}; "
+                "a type cannot change: add a column of another name"
+            )
+    return [c for c in spec.columns if c.name not in have]
 
 
 def _same_type(stored: pa.DataType, wanted: pa.DataType) -> bool:
