@@ -5,6 +5,7 @@ Names: ``layer_family_name`` (curated: latest versions; raw: without dead letter
 ``rejected_layer_family_name``, and ``deadletters`` over all raw tables.
 """
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -37,9 +38,9 @@ class QueryService:
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
         try:
-            names = connection.get_table_names(sql)
-            for name in sorted(names):
-                self._define(connection, name.lower(), as_known_at)
+            # by words: DuckDB 2.0's own get_table_names refuses JOIN ... USING over tables it does not know yet
+            for name in sorted(set(re.findall(r"\w+", sql.lower())) & set(self.names())):
+                self._define(connection, name, as_known_at)
             answer = connection.sql(sql)
         except duckdb.CatalogException as error:
             raise QuantLakeError(f"{_one_line(str(error)).split(' Did you mean')[0]} There are {', '.join(self.names())}") from error

@@ -57,6 +57,8 @@ def test_every_asset_of_both_days_is_built_and_audited(ql: Commands) -> None:
     assert all(part["clean"] and part["status"] == "live" for part in audited)
     assert sum(part["rows"] + part["dead_letters"] for part in audited) == sum(part["end"] for part in audited)
     assert [row["n"] for row in ql.sql("select count(*) n from deadletters")] == [1]
+    joined = "select count(*) n from rollup_market_bars_1m join derived_market_bars_1m using (symbol, venue, bar_start, vwap)"
+    assert ql.sql(joined) == [{"n": rows["derived/market/bars_1m"][1]}]
     assert [row["n"] for row in ql.sql("select count(*) n from curated_market_trades where flags = ['zero_size']")] == [1]
 
 
