@@ -6,11 +6,13 @@ Here: discovery, lookup, and the order of the graph. Not here: anything about on
 import importlib
 import pkgutil
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from quantlake.contract.datasets import Dataset, Stream
 from quantlake.contract.errors import QuantLakeError
@@ -86,7 +88,8 @@ def _modules(place: str) -> Iterator[ModuleType]:
         yield from _folder_modules(Path(place).resolve())
         return
     package = _import(place, place)
-    for info in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
+    # without onerror a package whose own import fails is skipped without a word
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=lambda name: _reraise(name, place)):
         if not info.ispkg:
             yield _import(info.name, place)
 
@@ -94,6 +97,8 @@ def _modules(place: str) -> Iterator[ModuleType]:
 def _folder_modules(folder: Path) -> Iterator[ModuleType]:
     """The modules ``family/name.py`` of a plain folder, as a package, so that they may import one another relatively."""
     name = f"quantlake_datasets_{folder.name}"
+    if name in sys.modules and sys.modules[name].__path__ != [str(folder)]:  # another folder of this name is loaded
+        name += f"_{zlib.crc32(str(folder).encode()):08x}"
     families = sorted(p for p in folder.iterdir() if p.is_dir() and p.name.isidentifier() and not p.name.startswith("_"))
     for path, package in ((folder, name), *((family, f"{name}.{family.name}") for family in families)):
         if package not in sys.modules:
@@ -108,10 +113,16 @@ def _folder_modules(folder: Path) -> Iterator[ModuleType]:
 def _import(name: str, place: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except QuantLakeError:
-        raise
-    except Exception as error:
-        raise QuantLakeError(f"datasets of {place!r}: {name} failed to import: {type(error).__name__}: {error}") from error
+    except Exception:
+        _reraise(name, place)
+
+
+def _reraise(name: str, place: str) -> NoReturn:
+    """The exception being handled, as ours naming the module."""
+    error = sys.exc_info()[1]
+    if isinstance(error, QuantLakeError):
+        raise error
+    raise QuantLakeError(f"datasets of {place!r}: {name} failed to import: {type(error).__name__}: {error}") from error
 
 
 def _ordered(found: dict[str, Dataset]) -> list[Dataset]:

@@ -1,0 +1,236 @@
+"""What every lake does: tables follow their contract, dates are replaced, appends carry properties or are refused."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from quantlake.adapters.lake.iceberg import Iceberg
+from quantlake.contract import (
+    PARTITION_DATE,
+    Boolean,
+    Bytes,
+    Column,
+    Float,
+    Integer,
+    Price,
+    QuantLakeError,
+    TableSpec,
+    Text,
+    TextList,
+    Timestamp,
+    Vector,
+)  # fmt: skip
+from quantlake.contract.columns import StoragePartition
+from quantlake_tests.ports.children import child, ended, said, told
+
+JANUARY, LATER, FEBRUARY = date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)
+COLUMNS = (
+    Column("id", Text, "The row's name, e.g. 'a'."),
+    Column("price", Price, "Exact.", null=True),
+    Column("number", Integer, "64 bits.", null=True),
+    Column("ratio", Float, "Any float.", null=True),
+    Column("good", Boolean, "Yes or no.", null=True),
+    Column("body", Bytes, "Bytes.", null=True),
+    Column("tags", TextList, "Several texts.", null=True),
+    Column("vector", Vector, "Numbers.", null=True),
+    Column("at", Timestamp, "UTC.", null=True),
+    PARTITION_DATE,
+)
+SPEC = TableSpec("raw", "test", "things", COLUMNS, "month", ("id",), "One row a thing; it's {so}.")
+MORE = replace(SPEC, columns=(*COLUMNS, Column("more", Text, "Added later.", null=True)))
+OPEN = """
+import sys; from datetime import date; from pathlib import Path
+from quantlake.adapters.lake.iceberg import Iceberg
+from quantlake_tests.ports.test_lake import *
+lake = Iceberg.embedded(Path(sys.argv[1]) / "lake", Path(sys.argv[1]) / "locks")
+"""
+
+
+def things(*rows: dict[str, Any], spec: TableSpec = SPEC) -> pa.Table:
+    return pa.Table.from_pylist([{"id": "a", "partition_date": JANUARY, **row} for row in rows], pa.schema([f.with_nullable(True) for f in spec.arrow]))
+
+
+def ids(lake: Iceberg, spec: TableSpec = SPEC, dates: list[date] | None = None) -> list[str]:
+    return sorted(lake.read(spec, dates, ["id"])["id"].to_pylist())
+
+
+def append(lake: Iceberg, name: str, expected: str, offsets: str, rows: int = 1) -> None:
+    with lake.lock(SPEC):
+        lake.append(SPEC, things(*[{"id": name}] * rows), summary={"dates": "x"}, properties={"offsets": offsets}, expected={"offsets": expected})
+
+
+def test_an_absent_table_is_empty(lake: Iceberg) -> None:
+    assert not lake.exists(SPEC) and lake.counts(SPEC) == {} and lake.properties(SPEC) == {} and lake.last_commit(SPEC) is None
+    assert lake.read(SPEC, [JANUARY]).num_rows == 0 and lake.files(SPEC).paths == ()
+    lake.ensure(SPEC)
+    lake.ensure(SPEC)
+    assert lake.exists(SPEC) and lake.counts(SPEC) == {} and lake.last_commit(SPEC) is None
+    assert [(f.name, f.type) for f in lake.read(SPEC).schema] == [(f.name, f.type) for f in SPEC.arrow]
+
+
+def test_rows_are_read_as_the_contract_types_them(lake: Iceberg) -> None:
+    rows = things(
+        {"id": "naïve 東京 🚀 \0", "price": Decimal("-99999999999999999999.999999999999999999"), "number": -(2**63), "tags": ["é", "", "a,{}"]},
+        {"id": "", "price": Decimal("1E-18"), "ratio": float("inf"), "good": False, "body": b"\0\xff", "tags": [], "vector": [0.1, -1.0]},
+        {"id": "c", "number": 2**63 - 1, "at": datetime(1900, 1, 1, 0, 0, 0, 1, tzinfo=UTC), "vector": []},
+    )
+    lake.publish(SPEC, [JANUARY], rows)
+    assert lake.read(SPEC).equals(rows)
+    assert lake.read(SPEC, columns=["tags", "id"]).equals(rows.select(["id", "tags"]))
+
+
+@pytest.mark.parametrize("storage", ["day", "month", "year"])
+def test_publishing_replaces_its_dates_and_no_other(lake: Iceberg, storage: StoragePartition) -> None:
+    spec = replace(SPEC, storage_partition=storage)
+    days = [date(1969, 12, 31), date(1970, 1, 1), date(2023, 12, 31), JANUARY, LATER, FEBRUARY]
+    lake.publish(spec, days, things(*({"id": str(n), "partition_date": day} for n, day in enumerate(days)), spec=spec))
+    lake.publish(spec, [JANUARY, LATER], things({"id": "new"}, {"id": "newer"}))
+    assert lake.counts(spec) == {days[0]: 1, days[1]: 1, days[2]: 1, JANUARY: 2, FEBRUARY: 1}
+    assert ids(lake, spec, [JANUARY, LATER]) == ["new", "newer"]
+    assert ids(lake, spec, [FEBRUARY, date(2020, 1, 1)]) == ["5"] and ids(lake, spec, []) == []
+    lake.publish(spec, [JANUARY, days[0]], spec.arrow.empty_table())
+    assert lake.counts(spec) == {days[1]: 1, days[2]: 1, FEBRUARY: 1}
+    parts = {"day": 3, "month": 3, "year": 3}[storage]
+    assert len(lake.files(spec).paths) == parts and len(lake.files(spec, [FEBRUARY]).paths) == 1
+
+
+def test_many_dates_are_few_files(lake: Iceberg) -> None:
+    spec = replace(SPEC, storage_partition="year")
+    days = [date(2023, 1, 1) + timedelta(days=n) for n in range(500)]
+    lake.publish(spec, days, things(*({"partition_date": d} for d in days), spec=spec))
+    assert len(lake.files(spec).paths) == 2 and lake.counts(spec) == dict.fromkeys(days, 1)
+
+
+def test_rows_of_other_dates_are_refused(lake: Iceberg) -> None:
+    lake.publish(SPEC, [JANUARY], things({"id": "old"}))
+    for strangers in ([LATER], [LATER, None]):
+        with pytest.raises(QuantLakeError, match=r"rows of 2024-01-31.* were offered for publication as 2024-01-30"):
+            lake.publish(SPEC, [JANUARY], things({}, *({"partition_date": d} for d in strangers)))
+    assert ids(lake) == ["old"]
+
+
+def test_a_column_may_be_added_and_none_may_change(lake: Iceberg) -> None:
+    lake.publish(SPEC, [JANUARY], things({"id": "old"}))
+    lake.ensure(MORE)
+    assert lake.read(MORE)["more"].to_pylist() == [None]
+    lake.publish(MORE, [LATER], things({"id": "new", "more": "x", "partition_date": LATER}, spec=MORE))
+    assert sorted(lake.read(MORE, columns=["id", "more"]).to_pylist(), key=str) == [{"id": "new", "more": "x"}, {"id": "old", "more": None}]
+    assert ids(lake, SPEC) == ["new", "old"]  # by who does not know the column yet
+    lake.publish(SPEC, [JANUARY], things({"id": "older"}))
+    for changed in (Column("number", Text, "Now text."), Column("price", Float, "Now a float."), Column("tags", Text, "Now one.")):
+        columns = tuple(changed if c.name == changed.name else c for c in COLUMNS)
+        with pytest.raises(QuantLakeError, match=f"raw_test_things.{changed.name} is stored as .* a type cannot change"):
+            lake.ensure(replace(SPEC, columns=columns))
+    assert ids(lake) == ["new", "older"]
+
+
+def test_files_are_read_directly_also_those_before_a_column_was_added(lake: Iceberg) -> None:
+    lake.publish(SPEC, [JANUARY], things({"id": "old", "price": Decimal("1.5"), "tags": ["x"]}))
+    lake.ensure(MORE)
+    lake.publish(MORE, [FEBRUARY], things({"id": "new", "more": "x", "partition_date": FEBRUARY}, spec=MORE))
+    files = lake.files(MORE)
+    fields = ", ".join(f"{i}: {{name: '{name}', type: '{kind}', default_value: NULL}}" for i, (name, kind) in files.fields.items())
+    paths = [p.removeprefix("file://") for p in files.paths]
+    with duckdb.connect() as connection:
+        sql = f"SELECT id, more, price, tags FROM read_parquet({paths}, schema = MAP {{{fields}}}) ORDER BY id"
+        assert connection.execute(sql).fetchall() == [("new", "x", None, None), ("old", None, Decimal("1.5"), ["x"])]
+    last = lake.last_commit(MORE)
+    assert last and last["snapshot_id"] == files.snapshot_id and abs(last["committed_at"].timestamp() - time.time()) < 60
+
+
+def test_an_append_carries_its_properties(lake: Iceberg) -> None:
+    with pytest.raises(QuantLakeError, match="no table raw_test_things"):
+        append(lake, "x", "", "1")
+    lake.ensure(SPEC)
+    append(lake, "first", "", "1")
+    append(lake, "second", "1", "2", rows=3)
+    assert lake.properties(SPEC)["offsets"] == "2" and ids(lake) == ["first", "second", "second", "second"]
+    lake.set_properties(SPEC, {"other": "kept"})
+    append(lake, "none", "2", "3", rows=0)
+    assert {k: v for k, v in lake.properties(SPEC).items() if k in ("offsets", "other")} == {"offsets": "3", "other": "kept"}
+    assert len(ids(lake)) == 4
+
+
+def test_an_append_that_expects_other_properties_is_refused(lake: Iceberg) -> None:
+    lake.ensure(SPEC)
+    append(lake, "first", "", "1")
+    for expected in ("", "0", "2"):
+        with pytest.raises(QuantLakeError, match="another writer committed offsets meanwhile"):
+            append(lake, "stale", expected, "9")
+    assert ids(lake) == ["first"] and lake.properties(SPEC)["offsets"] == "1"
+
+
+@pytest.mark.parametrize("rows", [1, 0])
+@pytest.mark.parametrize("first_rows", [1, 0])
+def test_an_append_is_fenced_between_its_look_and_its_commit(lake: Iceberg, home: Path, rows: int, first_rows: int) -> None:
+    """Another machine knows nothing of our file locks: the compare-and-set on the Iceberg commit alone must hold."""
+    lake.ensure(SPEC)
+    append(lake, "first", "", "1")
+    table = lake._table(SPEC)
+    other = Iceberg.embedded(home / "lake", home / "other-locks")
+    append(other, "second", "1", "2", first_rows)
+    lake._table = lambda spec: table  # type: ignore[method-assign]  # what it had loaded just before
+    with pytest.raises(QuantLakeError, match="another writer meanwhile, and nothing was committed"):
+        append(lake, "stale", "1", "3", rows)
+    assert ids(other) == ["first", "second"][: 1 + first_rows] and other.properties(SPEC)["offsets"] == "2"
+
+
+def test_a_lock_is_exclusive_across_processes_and_freed_by_a_kill(lake: Iceberg, home: Path) -> None:
+    holder = child(OPEN + "import time\nwith lake.lock(SPEC): print('held', flush=True); time.sleep(600)", home)
+    assert said(holder) == "held"
+    waiter = child(OPEN + "print('waiting', flush=True)\nwith lake.lock(SPEC): print('got', flush=True)", home)
+    assert said(waiter) == "waiting"
+    with lake.lock(replace(SPEC, name="other")):
+        time.sleep(0.5)
+    assert waiter.poll() is None
+    holder.kill()
+    assert ended(holder) == -9
+    before = time.monotonic()
+    assert said(waiter) == "got" and ended(waiter) == 0 and time.monotonic() - before < 5
+    with lake.lock(SPEC):
+        pass
+
+
+def test_two_processes_publish_different_dates_of_one_month(lake: Iceberg, home: Path) -> None:
+    lake.ensure(SPEC)
+    publish = OPEN + """
+day = date(2024, 1, int(sys.argv[2]))
+print('ready', flush=True); sys.stdin.readline()
+for n in range(6):
+    with lake.lock(SPEC):
+        lake.publish(SPEC, [day], things(*({"id": f"{day.day}-{n}", "partition_date": day},) * n))
+"""
+    children = [child(publish, home, str(day)) for day in (1, 2)]
+    for c in children:
+        assert said(c) == "ready"
+    for c in children:
+        told(c, "go")
+    assert [ended(c) for c in children] == [0, 0]
+    assert ids(lake) == ["1-5"] * 5 + ["2-5"] * 5
+
+
+def test_processes_that_ensure_at_once_make_one_table_and_one_column(home: Path) -> None:
+    script = OPEN + "print('ready', flush=True); sys.stdin.readline(); lake.ensure(SPEC); lake.ensure(MORE); print(lake.counts(MORE))"
+    children = [child(script, home) for _ in range(4)]
+    for c in children:
+        assert said(c) == "ready"
+    for c in children:
+        told(c, "go")
+    assert [said(c) for c in children] == ["{}"] * 4 and [ended(c) for c in children] == [0] * 4
+
+
+def test_a_column_another_process_added_meanwhile_is_no_conflict(lake: Iceberg, home: Path) -> None:
+    lake.ensure(SPEC)
+    with lake.lock(SPEC):
+        waiting = child(OPEN + "print('ready', flush=True); lake.ensure(MORE); print(lake.counts(MORE))", home)
+        assert said(waiting) == "ready"
+        time.sleep(1.5)  # it has loaded the table, and waits for the lock
+        Iceberg.embedded(home / "lake", home / "other-locks").ensure(MORE)
+    assert said(waiting) == "{}" and ended(waiting) == 0
