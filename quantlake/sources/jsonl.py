@@ -5,9 +5,10 @@ Here: strict parsing by the contract and the defaults of what is omitted. Not he
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _content(path: Path) -> tuple[bytes, str]:
 def _record(line: str, columns: Mapping[str, Column], stream: Stream, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line, parse_float=Decimal, parse_constant=_no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise QuantLakeError(f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict):
         raise QuantLakeError(f"{where} is not a JSON object: {line[:60]!r}")
@@ -104,7 +105,7 @@ def _value(value: Any, column: Column, where: str) -> Any:
         raise QuantLakeError(f"{where}: a {column.type.name} cannot be given in a JSON Lines file")
     try:
         return convert(value)
-    except (ValueError, TypeError, InvalidOperation) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         found = json.dumps(value, default=str)[:60]
         raise QuantLakeError(f"{where} is {found}, which is no {column.type.name}: {error or type(error).__name__}") from error
 
@@ -112,6 +113,7 @@ def _value(value: Any, column: Column, where: str) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a JSON string is expected")
+    value.encode()  # a lone surrogate is legal JSON and no text
     return value
 
 
@@ -136,6 +138,8 @@ def _float(value: Any) -> float:
 def _decimal(value: Any) -> Decimal:
     if type(value) not in (int, Decimal, str):
         raise TypeError("a decimal as a string, or a number, is expected")
+    if isinstance(value, str) and not NUMBER.fullmatch(value):  # Decimal itself also takes 1_000 and full-width digits
+        raise ValueError("digits, a point, an exponent are what a decimal is written with")
     number = Decimal(value)
     if not number.is_finite() or abs(number) >= 10**20 or EXACT.quantize(number, UNIT) != number:
         raise ValueError("20 digits before the point and 18 behind it are what fits")
@@ -154,6 +158,8 @@ def _texts(value: Any) -> list[str]:
         raise TypeError("a JSON array of strings is expected")
     return [_text(item) for item in value]
 
+
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 CONVERTERS: Mapping[pa.DataType, Callable[[Any], Any]] = {
     Text.arrow: _text,
