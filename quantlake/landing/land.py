@@ -16,6 +16,7 @@ from quantlake.landing.logs import DATES, PROPERTY, Logs
 from quantlake.ports import Broker, Lake, Registry
 
 COMMIT_ROWS = 200_000  # 800 MB resident at a trade's width; twice as many gain 4 % of speed
+BATCH_ROWS = 50_000
 
 Report = Callable[[Stream, frozenset[date]], None]
 Progress = Callable[[int], None]
@@ -49,7 +50,7 @@ def land(
         logs = Logs.parse({PROPERTY: written} if written else {}).entered(log)
         pending: list[pa.Table] = []
         offsets: dict[int, int] = {}
-        for batch in broker.read(stream.topic, logs[log].offsets):
+        for batch in broker.read(stream.topic, logs[log].offsets, batch_rows=min(BATCH_ROWS, commit_rows)):
             if batch.records.num_rows:
                 _require_forward(stream, batch.records, {**logs[log].offsets, **offsets})
                 pending.append(decode(stream, batch.records, log, registry))
