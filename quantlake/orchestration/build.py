@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, QuantLakeError, Rollup, Stream, Table
-from quantlake.contract.fingerprint import EMPTY, Fingerprint, fingerprints
+from quantlake.contract.fingerprint import EMPTY, fingerprints
 from quantlake.contract.suites import DEAD_LETTERS, EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.contract.versions import versioned
-from quantlake.landing.audit import COORDINATES, raw_versions
+from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
@@ -78,18 +78,6 @@ def landed_outcomes(stream: Stream, dates: Sequence[date] | None, platform: Plat
     return outcomes
 
 
-def data_versions(dataset: Dataset, dates: Sequence[date] | None, platform: Platform) -> dict[date, Fingerprint]:
-    """The data version of every stored partition: raw by offsets, all others by content."""
-    if isinstance(dataset, Stream):
-        return raw_versions(dataset, platform.lake, dates)
-    return fingerprints(store_of(dataset, platform).read(dataset.spec, dates), dataset.stored_columns)
-
-
-def _versions(dataset: Dataset, dates: Sequence[date], platform: Platform) -> dict[date, Fingerprint]:
-    found = data_versions(dataset, dates, platform)
-    return {d: found.get(d, EMPTY) for d in dates}
-
-
 def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iterator[list[date]]:
     if len(dates) == 1:
         yield list(dates)
@@ -125,7 +113,7 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
         results[day] = _unbuilt(dataset, reason)
 
     now = fingerprints(candidates, dataset.stored_columns)
-    stored = data_versions(dataset, dates, platform)
+    stored = fingerprints(store.read(dataset.spec, dates), dataset.stored_columns)
     outcomes = []
     by_day = {d: judged.filter(pc.equal(judged["partition_date"], pa.scalar(d))) for d in dates} if len(dates) > 1 else {dates[0]: judged}
     for day in dates:
@@ -151,12 +139,12 @@ def _read_inputs(dataset: Dataset, dates: list[date], platform: Platform) -> tup
     frames, versions = [], {}
     for i in dataset.inputs:
         stored = store_of(i, platform).read(i.spec, dates)
+        # of the very rows read: a landing between two reads would be recorded as built from, and never be
+        found = fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
+        versions[i.path] = {d: found.get(d, EMPTY).hash for d in dates}
         if isinstance(i, Stream):
-            versions[i.path] = {d: v.hash for d, v in _versions(i, dates, platform).items()}
             frames.append(_arrivals(stored, Logs.parse(platform.lake.properties(i.spec))))
             continue
-        found = fingerprints(stored, i.stored_columns)
-        versions[i.path] = {d: found.get(d, EMPTY).hash for d in dates}
         frames.append(stored.filter(pc.is_null(stored["superseded_at"])).drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
     return frames, versions
 
