@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 PROPERTY = "quantlake.logs"
-DATES = "quantlake.dates"
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, QuantLakeError, Rollup, Stream, Table
+from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, Rollup, Stream, Table
+from quantlake.contract.compute import compute
 from quantlake.contract.fingerprint import EMPTY, fingerprints
 from quantlake.contract.suites import DEAD_LETTERS, EQUALS_DERIVED, SCHEMA, check_names
-from quantlake.contract.versions import versioned
 from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
 from quantlake.ports import CheckResult, PartitionStore, Platform
@@ -172,29 +172,10 @@ def _candidates(
     built, broken = [], {}
     for day in dates:
         try:
-            built.append(_typed(dataset, _apply(dataset, [frames[day].lazy() for frames in inputs]), day))
+            built.append(compute(dataset, [frames[day].lazy() for frames in inputs], day))
         except Exception as error:
             broken[day] = f"{type(error).__name__}: {error}"
     return pa.concat_tables(built) if built else dataset.spec.arrow.empty_table(), broken
-
-
-def _apply(dataset: Built, frames: list[pl.LazyFrame]) -> pl.DataFrame:
-    if isinstance(dataset, Table):
-        rows = dataset.function(frames[0]) if dataset.function else frames[0]
-        return versioned(rows.select(c.name for c in dataset.columns), dataset)
-    if dataset.function is None:
-        raise QuantLakeError(f"{dataset.path} has no function; decorate one with its .build")
-    return dataset.function(*frames).select(c.name for c in dataset.columns).collect()
-
-
-def _typed(dataset: Dataset, rows: pl.DataFrame, day: date) -> pa.Table:
-    """Rows in the contract's types; a lossy or impossible cast raises, and so do rows of another date."""
-    table = rows.to_arrow()
-    strangers = [d for d in rows["partition_date"].unique().to_list() if d != day]
-    if strangers:
-        raise QuantLakeError(f"the function of {dataset.path} returned rows of {strangers[:3]} for {day}")
-    schema = pa.schema([f.with_nullable(True) for f in dataset.spec.arrow])
-    return pa.Table.from_arrays([table[f.name].cast(f.type) for f in schema], schema=schema)
 
 
 def _by_date(table: pa.Table, dates: list[date]) -> dict[date, pl.DataFrame]:

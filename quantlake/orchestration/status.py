@@ -57,7 +57,7 @@ def visible_counts(dataset: Dataset, platform: Platform) -> dict[date, int]:
 def _last_commit(dataset: Dataset, platform: Platform, instance: dg.DagsterInstance) -> datetime | None:
     if store_of(dataset, platform) is platform.lake:
         commit = platform.lake.last_commit(dataset.spec)
-        return commit["committed_at"] if commit else None
+        return commit.committed_at if commit else None
     event = instance.get_latest_materialization_event(asset_key(dataset))
     return datetime.fromtimestamp(event.timestamp, UTC) if event else None
 

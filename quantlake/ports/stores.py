@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -49,13 +49,27 @@ class Files:
     snapshot_id: int | None
 
 
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table: ``sequence`` grows from commit to commit, ``dates`` are the partitions that it touched."""
+
+    sequence: int
+    snapshot_id: int
+    committed_at: datetime
+    dates: frozenset[date]
+
+
 class Lake(PartitionStore, Protocol):
     """Iceberg. Beside partitions: appends that carry offsets, table properties, commits, files."""
 
-    def append(
-        self, spec: TableSpec, rows: pa.Table, *, summary: Mapping[str, str], properties: Mapping[str, str], expected: Mapping[str, str]
-    ) -> None:
-        """Append rows, summary and properties in one transaction, with no blind retry. The caller holds ``lock``.
+    def read(
+        self, spec: TableSpec, dates: Collection[date] | None = None, columns: Sequence[str] | None = None, *, snapshot_id: int | None = None
+    ) -> pa.Table:
+        """As of any store; ``snapshot_id``: the table as it was then. Raises ``QuantLakeError`` where that snapshot has expired."""
+        ...
+
+    def append(self, spec: TableSpec, rows: pa.Table, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> None:
+        """Append rows and properties in one transaction, with no blind retry. The caller holds ``lock``.
 
         Raises ``QuantLakeError`` and commits nothing where the table's properties are not the ``expected`` ones ("" = absent):
         another writer committed since they were read.
@@ -70,8 +84,12 @@ class Lake(PartitionStore, Protocol):
 
     def files(self, spec: TableSpec, dates: Collection[date] | None = None) -> Files: ...
 
-    def last_commit(self, spec: TableSpec) -> dict[str, Any] | None:
-        """``{"snapshot_id": int, "committed_at": datetime, "operation": str}`` of the current snapshot; None: no commit yet."""
+    def commits(self, spec: TableSpec, after: int = 0) -> list[Commit]:
+        """Commits of a greater sequence than ``after``, oldest first; what has expired is missing (a first one above ``after + 1``)."""
+        ...
+
+    def last_commit(self, spec: TableSpec) -> Commit | None:
+        """The current snapshot's commit; None: no commit yet."""
         ...
 
 

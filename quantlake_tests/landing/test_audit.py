@@ -42,7 +42,7 @@ def again(stream: Stream, lake: Iceberg, *some: int) -> Counter[int]:
     """Append ticks that are there already; returns how many a partition gained."""
     rows = lake.read(stream.spec)
     rows = rows.filter([n in some for n in rows["number"].to_pylist()])
-    lake.append(stream.spec, rows, summary={}, properties={}, expected={})
+    lake.append(stream.spec, rows, properties={}, expected={})
     return Counter(rows["_partition"].to_pylist())
 
 

@@ -63,7 +63,7 @@ def ids(lake: Iceberg, spec: TableSpec = SPEC, dates: list[date] | None = None) 
 
 def append(lake: Iceberg, name: str, expected: str, offsets: str, rows: int = 1) -> None:
     with lake.lock(SPEC):
-        lake.append(SPEC, things(*[{"id": name}] * rows), summary={"dates": "x"}, properties={"offsets": offsets}, expected={"offsets": expected})
+        lake.append(SPEC, things(*[{"id": name}] * rows), properties={"offsets": offsets}, expected={"offsets": expected})
 
 
 def test_an_absent_table_is_empty(lake: Iceberg) -> None:
@@ -142,7 +142,24 @@ def test_files_are_read_directly_also_those_before_a_column_was_added(lake: Iceb
         sql = f"SELECT id, more, price, tags FROM read_parquet({paths}, schema = MAP {{{fields}}}) ORDER BY id"
         assert connection.execute(sql).fetchall() == [("new", "x", None, None), ("old", None, Decimal("1.5"), ["x"])]
     last = lake.last_commit(MORE)
-    assert last and last["snapshot_id"] == files.snapshot_id and abs(last["committed_at"].timestamp() - time.time()) < 60
+    assert last and last.snapshot_id == files.snapshot_id and abs(last.committed_at.timestamp() - time.time()) < 60
+
+
+def test_commits_are_listed_with_their_dates_and_read_back(lake: Iceberg) -> None:
+    assert lake.commits(SPEC) == []
+    lake.publish(SPEC, [JANUARY, LATER], things({"id": "a"}, {"id": "b", "partition_date": LATER}))
+    lake.publish(MORE, [LATER], things({"id": "c", "partition_date": LATER}))
+    append(lake, "d", "", "1")
+    made = lake.commits(SPEC)
+    assert [c.sequence for c in made] == list(range(1, len(made) + 1)) and made[-1] == lake.last_commit(SPEC)
+    assert [c.dates for c in made if c.dates != frozenset({LATER})] == [frozenset({JANUARY, LATER}), frozenset({JANUARY})]
+    assert lake.commits(SPEC, made[-2].sequence) == made[-1:] and lake.commits(SPEC, made[-1].sequence) == []
+    assert sorted(lake.read(SPEC, snapshot_id=made[0].snapshot_id)["id"].to_pylist()) == ["a", "b"]
+    lake.ensure(MORE)
+    then = lake.read(MORE, [LATER], ["id", "more"], snapshot_id=made[-1].snapshot_id)
+    assert then.to_pylist() == [{"id": "c", "more": None}]
+    with pytest.raises(QuantLakeError, match="no longer keeps snapshot 7"):
+        lake.read(SPEC, snapshot_id=7)
 
 
 def test_an_append_carries_its_properties(lake: Iceberg) -> None:

@@ -10,23 +10,25 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
-from quantlake.ports import Files
+from quantlake.ports import Commit, Files
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
 
 PROPERTIES = {"write.parquet.compression-codec": "zstd", "write.metadata.delete-after-commit.enabled": "true"}
 # A retry of a stale append is rebased silently and lands rows twice: a lander reads the offsets again instead.
 NO_RETRY = {"commit.retry.num-retries": "0"}
+DATES = "quantlake.dates"  # in a snapshot's summary: the partitions that its commit touched
 
 
 class Iceberg:
@@ -79,15 +81,21 @@ class Iceberg:
         counted = rows.group_by("partition_date").aggregate([([], "count_all")]).to_pydict()
         return dict(sorted(zip(counted["partition_date"], counted["count_all"], strict=True)))
 
-    def read(self, spec: TableSpec, dates: Collection[date] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(
+        self, spec: TableSpec, dates: Collection[date] | None = None, columns: Sequence[str] | None = None, *, snapshot_id: int | None = None
+    ) -> pa.Table:
         schema = pa.schema([f.with_nullable(True) for f in spec.arrow if columns is None or f.name in columns])
         table = self._table(spec)
         if table is None or (dates is not None and not dates):
             return schema.empty_table()
-        have = set(table.schema().column_names)
+        at = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
+        if snapshot_id is not None and at is None:
+            raise QuantLakeError(f"{spec.sql_name} no longer keeps snapshot {snapshot_id}: it has expired")
+        stored = table.schemas()[at.schema_id] if at is not None and at.schema_id is not None else table.schema()
+        have = set(stored.column_names)
         selected = tuple(f.name for f in schema if f.name in have)
-        scan = table.scan(row_filter=_of_dates(dates), selected_fields=selected) if dates is not None else table.scan(selected_fields=selected)
-        rows = scan.to_arrow()
+        scan = table.scan(selected_fields=selected, snapshot_id=snapshot_id)
+        rows = (scan.filter(_of_dates(dates)) if dates is not None else scan).to_arrow()
         return pa.Table.from_arrays(
             [rows[f.name].cast(f.type) if f.name in have else pa.nulls(rows.num_rows, f.type) for f in schema], schema=schema
         )
@@ -104,13 +112,11 @@ class Iceberg:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Delete operation did not match any records")
             try:
-                table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={"quantlake.dates": _listed(dates)})
+                table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={DATES: _listed(dates)})
             except Exception as error:
                 raise _conflict(spec, error) from error
 
-    def append(
-        self, spec: TableSpec, rows: pa.Table, *, summary: Mapping[str, str], properties: Mapping[str, str], expected: Mapping[str, str]
-    ) -> None:
+    def append(self, spec: TableSpec, rows: pa.Table, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> None:
         table = self._table(spec)
         if table is None:
             raise QuantLakeError(f"there is no table {spec.sql_name}; it is made by the first landing")
@@ -120,7 +126,8 @@ class Iceberg:
         try:
             with table.transaction() as transaction:
                 # also without rows: properties alone are committed over whatever another machine committed meanwhile
-                transaction.append(self._rows(table, rows), snapshot_properties=dict(summary))
+                touched = [d for d in pc.unique(rows["partition_date"]).to_pylist() if d is not None]
+                transaction.append(self._rows(table, rows), snapshot_properties={DATES: _listed(touched)})
                 transaction.set_properties(dict(properties))
         except Exception as error:
             raise _conflict(spec, error) from error
@@ -148,13 +155,15 @@ class Iceberg:
         fields = {f.field_id: (f.name, _duckdb_type(t.type)) for f, t in zip(table.schema().fields, table.schema().as_arrow(), strict=True)}
         return Files(tuple(t.file.file_path for t in tasks), fields, snapshot.snapshot_id if snapshot else None)
 
-    def last_commit(self, spec: TableSpec) -> dict[str, Any] | None:
+    def commits(self, spec: TableSpec, after: int = 0) -> list[Commit]:
+        table = self._table(spec)
+        found = [_commit(s) for s in table.metadata.snapshots if (s.sequence_number or 0) > after] if table else []
+        return sorted(found, key=lambda c: c.sequence)
+
+    def last_commit(self, spec: TableSpec) -> Commit | None:
         table = self._table(spec)
         snapshot = table.current_snapshot() if table else None
-        if snapshot is None or snapshot.summary is None:
-            return None
-        committed = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
-        return {"snapshot_id": snapshot.snapshot_id, "committed_at": committed, "operation": snapshot.summary.operation.value}
+        return _commit(snapshot) if snapshot else None
 
     @contextmanager
     def lock(self, spec: TableSpec) -> Iterator[None]:
@@ -190,6 +199,12 @@ class Iceberg:
         fields = list(table.schema().as_arrow())
         arrays = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in fields]
         return pa.Table.from_arrays(arrays, schema=pa.schema([pa.field(f.name, f.type) for f in fields]))
+
+
+def _commit(snapshot: "Snapshot") -> Commit:
+    listed = snapshot.summary.additional_properties.get(DATES, "") if snapshot.summary else ""
+    dates = frozenset(date.fromisoformat(d) for d in listed.split(",") if d)
+    return Commit(snapshot.sequence_number or 0, snapshot.snapshot_id, datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC), dates)
 
 
 def _of_dates(dates: Collection[date]) -> "BooleanExpression":

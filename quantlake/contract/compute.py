@@ -1,0 +1,35 @@
+"""One partition of a built dataset: its pure function applied to its inputs, in the contract's columns and types."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+import pyarrow as pa
+
+from quantlake.contract.datasets import Built, Table
+from quantlake.contract.errors import QuantLakeError
+from quantlake.contract.versions import versioned
+
+
+def compute(dataset: Built, frames: Sequence[pl.LazyFrame], day: date) -> pa.Table:
+    """The rows of ``day`` from the inputs' rows of that day, typed as ``dataset.spec.arrow`` (all nullable).
+
+    Raises ``QuantLakeError`` where there is no function or it returns rows of another date; ``pa.ArrowInvalid`` where a cast
+    would lose something; and whatever the function raises.
+    """
+    rows = _apply(dataset, frames)
+    strangers = [d for d in rows["partition_date"].unique().to_list() if d != day]
+    if strangers:
+        raise QuantLakeError(f"the function of {dataset.path} returned rows of {strangers[:3]} for {day}")
+    table = rows.to_arrow()
+    schema = pa.schema([f.with_nullable(True) for f in dataset.spec.arrow])
+    return pa.Table.from_arrays([table[f.name].cast(f.type) for f in schema], schema=schema)
+
+
+def _apply(dataset: Built, frames: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    if isinstance(dataset, Table):
+        rows = dataset.function(frames[0]) if dataset.function else frames[0]
+        return versioned(rows.select(c.name for c in dataset.columns), dataset)
+    if dataset.function is None:
+        raise QuantLakeError(f"{dataset.path} has no function; decorate one with its .build")
+    return dataset.function(*frames).select(c.name for c in dataset.columns).collect()
