@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: project_root() / ".quantlake")
     profile: Literal["embedded", "production"] = "embedded"
     datasets: str = Field("", description="Further dataset packages or folders, separated by commas.")
+    keep_snapshots_days: PositiveInt = Field(7, description="Days for which a lake table can be read as it was; older snapshots expire.")
 
     kafka_bootstrap: str = Field("", description="host:port,... of Kafka or Redpanda.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "SASL_SSL"

@@ -1,8 +1,8 @@
-"""Commands that ask: sql, audit, status, fingerprint."""
+"""Commands that ask: sql, audit, fingerprint."""
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,8 +12,7 @@ import typer
 
 from quantlake.cli import show
 from quantlake.contract import Dataset, QuantLakeError, Stream
-from quantlake.contract.wire import subject
-from quantlake.wiring import Adapters, catalog, embedded_broker, platform
+from quantlake.wiring import catalog, embedded_broker, platform
 
 TABLE_ROWS = 1000
 
@@ -27,13 +26,14 @@ class Format(StrEnum):
 
 def sql(
     query: Annotated[str, typer.Argument(help="SQL in DuckDB's dialect over layer_family_name, ..._versions, rejected_..., deadletters.")],
-    as_known_at: Annotated[str | None, typer.Option(help="Answer as known at this time (ISO 8601; UTC where it has no offset).")] = None,
+    as_known_at: Annotated[str | None, typer.Option(help="Answer as known at this time (ISO 8601; UTC where it has no offset); not embeddings.")] = None,
     format: Annotated[Format, typer.Option(help="table, json (one array of objects), csv, or arrow (an IPC stream).")] = Format.table,
 ) -> None:
     """Ask the tables a question; the answer streams."""
+    from quantlake.serving.as_known import moment
     from quantlake.serving.query import QueryService
 
-    reader = QueryService(catalog(), platform()).run(query, _moment(as_known_at))
+    reader = QueryService(catalog(), platform()).run(query, None if as_known_at is None else moment(as_known_at))
     if format is Format.arrow:
         with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as writer:
             for batch in reader:
@@ -88,30 +88,6 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="One array of obj
         raise typer.Exit(1)
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False) -> None:
-    """Each asset: partitions, rows, last commit, last check result; servers reachable or not."""
-    from quantlake.orchestration.instance import open_instance
-    from quantlake.orchestration.status import statuses
-
-    adapters = platform()
-    servers = _servers(adapters)
-    with open_instance(adapters.settings.dagster_home) as instance:
-        found = statuses(catalog(), adapters, instance)
-    if as_json:
-        import json
-
-        print(json.dumps(show.plain({"home": str(adapters.settings.root), "profile": adapters.settings.profile, "servers": servers, "assets": [vars(s) for s in found]})))  # fmt: skip
-        return
-    show.table(
-        ["asset", "partitions", "rows", "first", "last", "last commit", "last checks"],
-        ((s.asset, s.partitions, f"{s.rows:,}", s.first, s.last, show.plain(s.last_commit), s.last_check) for s in found),
-        right=["partitions", "rows"],
-    )
-    for name, answer in servers.items():
-        show.out.print(f"{name}: {answer}", highlight=False)
-    show.out.print(f"home: {adapters.settings.root} ({adapters.settings.profile})", highlight=False)
-
-
 def fingerprint(
     asset: Annotated[str, typer.Argument(help="layer/family/name")],
     partition: Annotated[str | None, typer.Option(help="One date; default all.")] = None,
@@ -121,7 +97,7 @@ def fingerprint(
     from quantlake.orchestration.build import store_of
 
     dataset = catalog()[asset]
-    dates = [_date(partition, dataset)] if partition else None
+    dates = [partition_of(partition, dataset)] if partition else None
     names = [c.name for c in dataset.fingerprint_columns]
     if isinstance(dataset, Stream):
         names += ["_error_class"]
@@ -141,17 +117,8 @@ def _rows(reader: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
         yield from batch.rename_columns(names).to_pylist()
 
 
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise QuantLakeError(f"--as-known-at {text!r} is no time; write it as 2024-03-05T14:30:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _date(text: str, dataset: Dataset) -> date:
+def partition_of(text: str, dataset: Dataset) -> date:
+    """The partition that a person means. Raises ``QuantLakeError`` where the dataset has none of that date."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -159,24 +126,3 @@ def _date(text: str, dataset: Dataset) -> date:
     if not dataset.start <= day <= datetime.now(UTC).date():
         raise QuantLakeError(f"{dataset.path} has no partition {text}: its dates are {dataset.start} to today")
     return day
-
-
-def _servers(adapters: Adapters) -> dict[str, str]:
-    """Which servers answer now; an unreachable one costs at most its client's time-out, 5 s for the broker."""
-    graph = catalog()
-    stream = graph.streams[0]
-    probes: dict[str, Callable[[], object]] = {
-        "broker": lambda: adapters.broker.partitions(stream.topic),
-        "registry": lambda: adapters.registry.latest(subject(stream)),
-        "lake": lambda: adapters.lake.exists(stream.spec),
-        "clickhouse": lambda: adapters.olap.exists(stream.spec),
-        "postgres": lambda: adapters.vectors.exists(stream.spec),
-    }
-    answers = {}
-    for name, probe in probes.items():
-        try:
-            probe()
-            answers[name] = "reachable"
-        except QuantLakeError as error:
-            answers[name] = f"not reachable: {error}"
-    return answers

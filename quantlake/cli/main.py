@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quantlake.cli import asking, running, sending, servers
+from quantlake.cli import asking, letters, running, sending, servers, state
 from quantlake.contract import QuantLakeError
 
 app = typer.Typer(
@@ -17,8 +17,8 @@ contract = typer.Typer(help="Contracts: what datasets are.", no_args_is_help=Tru
 app.add_typer(contract, name="contract")
 contract.command("register")(servers.register)
 for command in (
-    running.demo, servers.up, servers.dev, servers.env, sending.produce, sending.simulate, sending.replay, running.refresh,
-    asking.sql, asking.audit, asking.status, asking.fingerprint,
+    running.demo, servers.up, servers.dev, servers.env, sending.produce, sending.simulate, sending.replay, running.refresh, running.backfill,
+    asking.sql, asking.audit, letters.deadletters, asking.fingerprint, state.status, state.why,
 ):  # fmt: skip
     app.command()(command)
 

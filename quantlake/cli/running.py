@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +20,25 @@ def refresh(
 ) -> None:
     """Land what is pending, then build every date that is missing or older than its inputs; exit 1 if a blocking check failed."""
     adapters, graph = platform(), catalog()
-    landing = True
-    if adapters.embedded:
-        try:
-            embedded_broker(adapters.settings)
-        except QuantLakeError:
-            landing = False
-            show.err.print("no broker is running: only what is landed already is refreshed", highlight=False)
-    if not refreshed(adapters, graph, selected(graph, select), landing=landing):
+    if not refreshed(adapters, graph, selected(graph, select), landing=_broker_runs(adapters)):
+        raise typer.Exit(1)
+
+
+def backfill(
+    first: Annotated[str, typer.Option("--from", help="First date, e.g. 2023-01-01.")],
+    last: Annotated[str, typer.Option("--to", help="Last date.")],
+    select: Annotated[str | None, typer.Option(help="Assets: a path, or Dagster's selection syntax; default all.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build every date again, not only what is missing or stale.")] = False,
+) -> None:
+    """Build a range of dates: what is missing or older than its inputs, each date judged alone; run it again after a kill."""
+    from quantlake.orchestration.instance import open_instance, reap
+
+    adapters, graph = platform(), catalog()
+    chosen = selected(graph, select)
+    span = _span(first, last, chosen)
+    with open_instance(adapters.settings.dagster_home) as instance:
+        reap(instance, recorded=True)  # a backfill that was killed is taken up where it stopped
+    if not refreshed(adapters, graph, chosen, landing=_broker_runs(adapters), span=span, again=rebuild, requested_by="backfill"):
         raise typer.Exit(1)
 
 
@@ -63,7 +75,34 @@ def selected(graph: Catalog, select: str | None) -> Sequence[Dataset]:
     return [d for d in graph.datasets if d.path in keys]
 
 
-def refreshed(adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *, landing: bool) -> bool:
+def _broker_runs(adapters: Adapters) -> bool:
+    """Whether there is a broker to land from; says so where there is none."""
+    if adapters.embedded:
+        try:
+            embedded_broker(adapters.settings)
+        except QuantLakeError:
+            show.err.print("no broker is running: only what is landed already is built", highlight=False)
+            return False
+    return True
+
+
+def _span(first: str, last: str, chosen: Sequence[Dataset]) -> tuple[date, date]:
+    try:
+        start, end = date.fromisoformat(first), date.fromisoformat(last)
+    except ValueError:
+        raise QuantLakeError(f"--from {first!r} --to {last!r}: write both as 2024-03-05") from None
+    if start > end:
+        raise QuantLakeError(f"--from {start} is after --to {end}")
+    earliest, today = min(d.start for d in chosen), datetime.now(UTC).date()
+    if end < earliest or start > today:
+        raise QuantLakeError(f"{start} to {end} holds no partition: dates are {earliest} to today")
+    return start, end
+
+
+def refreshed(
+    adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *, landing: bool, span: tuple[date, date] | None = None,
+    again: bool = False, requested_by: str = "refresh",
+) -> bool:  # fmt: skip
     """Refresh with a progress bar and a table at the end; False if anything failed."""
     from quantlake.orchestration.build import Outcome
     from quantlake.orchestration.instance import open_instance
@@ -75,12 +114,15 @@ def refreshed(adapters: Adapters, graph: Catalog, datasets: Sequence[Dataset], *
         task = bar.add_task("landing" if landing else "looking", total=None)
 
         def planned(asset_dates: int) -> None:
-            bar.update(task, total=(bar.tasks[0].completed or 0) + asset_dates, description="building")
+            bar.update(task, total=bar.tasks[0].completed + asset_dates, description="building")
 
         def observed(dataset: Dataset, outcome: Outcome) -> None:
-            bar.update(task, advance=1 if dataset.inputs else 0, description=f"{dataset.path} {outcome.partition}")
+            bar.update(task, advance=1 if bar.tasks[0].total else 0, description=f"{dataset.path} {outcome.partition}")
 
-        done = run(graph, datasets, adapters, instance, landing=landing, planned=planned, observe=observed)
+        done = run(
+            graph, datasets, adapters, instance, landing=landing, span=span, again=again, requested_by=requested_by, planned=planned,
+            observe=observed,
+        )
     for path, days in outside(graph, adapters).items():
         listed = ", ".join(map(str, days[:5]))
         show.err.print(f"{path} holds rows dated {listed}: no partition has these dates, and nothing is built from them", highlight=False)

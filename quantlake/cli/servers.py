@@ -1,22 +1,21 @@
 """Commands that run servers: up, dev, env; and contract register."""
 
-import os
 import shlex
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quantlake.adapters.broker.tansu import require_free_port
 from quantlake.cli import show
 from quantlake.cli.embedded import Embedded, register_contracts
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.wiring import Adapters, catalog, platform
+
+if TYPE_CHECKING:
+    from quantlake.cli.supervise import DagsterDev
 
 LANDING_SECONDS = 2.0
 
@@ -37,9 +36,8 @@ def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The Dagster UI's port.")] = 3000,
     broker_port: Annotated[int, typer.Option(min=0, max=65535, help="The broker's port; 0: a free one.")] = 0,
 ) -> None:
-    """Run the embedded servers, the Dagster UI and the daemon, all on 127.0.0.1."""
-    require_free_port(port)
-    _serve(broker_port, lambda adapters: _dagster(adapters, port), f"Dagster UI at http://127.0.0.1:{port}")
+    """Run the embedded servers, the Dagster UI and the daemon, all on 127.0.0.1: what arrives is landed and built by itself."""
+    _serve(broker_port, port)
 
 
 def env() -> None:
@@ -54,13 +52,20 @@ def env() -> None:
         print(f"export {name}={shlex.quote(str(value))}")
 
 
-def _serve(port: int, beside: Callable[[Adapters], Any] | None = None, note: str = "") -> None:
+def _serve(port: int, dagster_port: int | None = None) -> None:
+    from quantlake.cli.supervise import DagsterDev
     from quantlake.orchestration.assets import report_landing
     from quantlake.orchestration.instance import open_instance
 
     stop = threading.Event()
+
+    def asked(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt  # a second time: at once
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, asked)
     adapters = platform()
     with open_instance(adapters.settings.dagster_home) as instance:
 
@@ -69,52 +74,31 @@ def _serve(port: int, beside: Callable[[Adapters], Any] | None = None, note: str
 
         with Embedded(adapters, catalog(), port=port, report=report) as servers:
             servers.open_stores()
-            child = beside(adapters) if beside else None
+            child = DagsterDev(adapters, dagster_port) if dagster_port else None
             try:
+                if child:
+                    child.start()
                 print(f"broker at {servers.broker.address}, home {adapters.settings.root}", flush=True)
-                if note:
-                    print(note, flush=True)
+                if dagster_port:
+                    print(f"Dagster UI at http://127.0.0.1:{dagster_port}", flush=True)
                 print("ready", flush=True)
-                while not stop.wait(LANDING_SECONDS):
-                    if not servers.alive:
-                        raise QuantLakeError(f"the broker ended by itself; its output is in {adapters.settings.root / 'logs' / 'broker.log'}")
-                    if child is not None and child.poll() is not None:
-                        raise QuantLakeError(f"`dagster dev` ended by itself with status {child.returncode}")
-                    try:
-                        landed = servers.land()
-                        if landed.rows or landed.dead_letters:
-                            print(f"landed {landed.rows} rows, {landed.dead_letters} dead letters", flush=True)
-                    except QuantLakeError as error:
-                        print(f"landing: {error}", file=sys.stderr, flush=True)
-                print("stopping: landing what is pending", flush=True)
+                _keep(servers, child, stop, adapters)
+                print("stopping: landing what is pending (a second Ctrl-C: at once, without it)", flush=True)
             finally:
-                if child is not None:
-                    _end_tree(child.pid)
+                if child:
+                    child.end()
 
 
-def _dagster(adapters: Adapters, port: int) -> "subprocess.Popen[bytes]":
-    home = adapters.settings.dagster_home
-    environment = os.environ | {"DAGSTER_HOME": str(home), "QUANTLAKE_HOME": str(adapters.settings.root)}
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "quantlake.definitions", "-h", "127.0.0.1", "-p", str(port)]
-
-    # started where SIGINT is ignored, `dagster dev` ignores SIGTERM too; ours are handled, so its start as the defaults
-    log = (adapters.settings.root / "logs" / "dagster.log").open("ab")
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
-
-
-def _end_tree(pid: int) -> None:
-    """End a process and all it started: recorded first, since `dagster dev` may leave its children behind."""
-    import psutil
-
-    try:
-        root = psutil.Process(pid)
-        family = [*root.children(recursive=True), root]
-    except psutil.NoSuchProcess:
-        return
-    for ending, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 2)):
-        for process in family:
-            try:
-                process.send_signal(ending)
-            except psutil.NoSuchProcess:
-                continue
-        _, family = psutil.wait_procs(family, timeout=seconds)
+def _keep(servers: Embedded, child: "DagsterDev | None", stop: threading.Event, adapters: Adapters) -> None:
+    """Land what arrives until told to stop."""
+    while not stop.wait(LANDING_SECONDS):
+        if not servers.alive:
+            raise QuantLakeError(f"the broker ended by itself; its output is in {adapters.settings.root / 'logs' / 'broker.log'}")
+        if child:
+            child.check()
+        try:
+            landed = servers.land()
+            if landed.rows or landed.dead_letters:
+                print(f"landed {landed.rows} rows, {landed.dead_letters} dead letters", flush=True)
+        except QuantLakeError as error:
+            print(f"landing: {error}", file=sys.stderr, flush=True)

@@ -14,10 +14,11 @@ from quantlake.contract.datasets import (
     Table,
 )
 from quantlake.contract.errors import QuantLakeError
+from quantlake.contract.sessions import Sessions
 from quantlake.contract.types import Boolean, Bytes, Date, Float, Integer, Price, Size, Text, TextList, Timestamp, Type, Vector
 
 __all__ = [
     "BROKER_COLUMNS", "PARTITION_DATE", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
-    "EmbeddingIndex", "FeatureView", "Float", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Size", "Stream",
+    "EmbeddingIndex", "FeatureView", "Float", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Sessions", "Size", "Stream",
     "Table", "TableSpec", "Text", "TextList", "Timestamp", "Type", "Vector",
 ]

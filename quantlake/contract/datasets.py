@@ -14,6 +14,7 @@ import polars as pl
 from quantlake.contract.checks import Check
 from quantlake.contract.columns import Column, StoragePartition, TableSpec
 from quantlake.contract.errors import QuantLakeError
+from quantlake.contract.sessions import Sessions
 from quantlake.contract.types import Bytes, Integer, Text, Timestamp
 
 Build = Callable[..., pl.LazyFrame]
@@ -43,7 +44,10 @@ REJECTED_COLUMNS = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """What all kinds share. ``module`` is the defining module's ``__name__``; ``doc`` says what one row is."""
+    """What all kinds share. ``module`` is the defining module's ``__name__``; ``doc`` says what one row is.
+
+    ``max_lag`` bounds how old its last materialization may be where no ``sessions`` say when the next one is due.
+    """
 
     layer: ClassVar[str]
     kind: ClassVar[str]
@@ -65,6 +69,8 @@ class Dataset:
             raise QuantLakeError(f"{self.path}: the key names {missing}, which are no columns; it has {names}")
         if "partition_date" not in names:
             raise QuantLakeError(f"{self.path}: every dataset has the column partition_date; add PARTITION_DATE")
+        if self.max_lag < timedelta(minutes=1):
+            raise QuantLakeError(f"{self.path}: max_lag is {self.max_lag}; Dagster judges no lag below a minute")
 
     @property
     def family(self) -> str:
@@ -90,9 +96,14 @@ class Dataset:
         return max(i.start for i in self.inputs)
 
     @property
+    def sessions(self) -> Sessions | None:
+        """The sessions that should have rows, and by when: those of its first input. None: there are none."""
+        return self.inputs[0].sessions if self.inputs else None
+
+    @property
     def calendar(self) -> str | None:
         """The exchange calendar (``exchange_calendars`` name) whose sessions should have rows; None: no such expectation."""
-        return None
+        return self.sessions.calendar if self.sessions else None
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -119,7 +130,10 @@ class Stream(Dataset):
     """A Kafka topic and the raw table it lands in, exactly as received, with broker coordinates.
 
     ``files`` says what its recorded files are: ``complete`` (a new edition replaces the old) or ``log`` (versions by key only).
+    ``sessions`` say on which days an exchange's rows are due, and by when; what is built from it is due then too.
     ``fill`` completes the columns a producer may omit (``known_at``, ``partition_date``, ...).
+    ``tombstones`` says what a message without a value means to its curated tables: nothing, or (``delete``) that the rows whose
+    ``message_key`` column, as its producer encodes it, is the message's key end at the message's broker time.
     """
 
     layer: ClassVar[str] = "raw"
@@ -128,8 +142,9 @@ class Stream(Dataset):
     files: Literal["complete", "log"] = "log"
     topic_partitions: int = 1
     message_key: str
+    tombstones: Literal["ignore", "delete"] = "ignore"
     first_date: date = date(1990, 1, 1)
-    session_calendar: str | None = None
+    sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)
 
     def fill(self, function: Fill) -> Fill:
@@ -140,10 +155,6 @@ class Stream(Dataset):
     @property
     def start(self) -> date:
         return self.first_date
-
-    @property
-    def calendar(self) -> str | None:
-        return self.session_calendar
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -178,13 +189,18 @@ class Table(Built):
     fallback_key: tuple[str, ...] = ()
     sort_by: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.of.tombstones == "delete" and (self.key != (self.of.message_key,) or self.fallback_key):
+            raise QuantLakeError(
+                f"{self.path}: {self.of.path} says that a tombstone deletes, so its message key {self.of.message_key!r} must be the "
+                f"whole key, which is {(*self.key, *self.fallback_key)}: rows of one message key could lie on several dates, a "
+                "tombstone on one only"
+            )
+
     @property
     def inputs(self) -> tuple[Dataset, ...]:
         return (self.of,)
-
-    @property
-    def calendar(self) -> str | None:
-        return self.of.calendar
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -209,10 +225,6 @@ class Derived(Built):
     def inputs(self) -> tuple[Dataset, ...]:
         return self.of
 
-    @property
-    def calendar(self) -> str | None:
-        return self.of[0].calendar
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Rollup(Dataset):
@@ -227,10 +239,6 @@ class Rollup(Dataset):
     @property
     def inputs(self) -> tuple[Dataset, ...]:
         return (self.of, self.equals) if self.equals else (self.of,)
-
-    @property
-    def calendar(self) -> str | None:
-        return self.of.calendar
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -250,10 +258,6 @@ class FeatureView(Built):
     @property
     def inputs(self) -> tuple[Dataset, ...]:
         return self.of
-
-    @property
-    def calendar(self) -> str | None:
-        return self.of[0].calendar
 
     @property
     def features(self) -> tuple[Column, ...]:

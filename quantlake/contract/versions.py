@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from quantlake.contract.datasets import Table
+from quantlake.contract.wire import message_keys
 
 
 def identity(table: Table) -> list[pl.Expr]:
@@ -19,33 +20,59 @@ def identity(table: Table) -> list[pl.Expr]:
     return [part.alias(f"_k{i}") for i, part in enumerate(parts)]
 
 
-def versioned(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
+def versioned(rows: pl.LazyFrame, table: Table, deletions: pl.DataFrame | None = None) -> pl.DataFrame:
     """Rows in arrival order -> the versions of each key, with ``superseded_at``, sorted by the table's ``sort_by``.
 
     Versions are ordered by (``known_at``, arrival); one equal to its predecessor in business columns is dropped.
+    ``deletions`` (``_key`` binary, ``known_at``) end the version of the rows with that message key, after rows known at the same
+    moment; what is known later is a version again, also if it is equal to what was deleted. A row known before a deletion ends
+    there, whenever it arrived.
     """
     frame = rows.with_columns(identity(table)).collect()
     keys = [c for c in frame.columns if c.startswith("_k") and c[2:].isdigit()]
-    if frame.select(pl.struct(keys).n_unique()).item() == frame.height:  # no key twice: 5x cheaper than the windows below
+    if deletions is not None and deletions.height:
+        kept = _ended(frame, keys, table, deletions)
+    elif frame.select(pl.struct(keys).n_unique()).item() == frame.height:  # no key twice: 5x cheaper than the windows below
         kept = frame.with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
     else:
-        business = pl.struct(table.business_columns)
-        changed = business.ne_missing(business.shift(1)).over(keys)
-        first = pl.int_range(pl.len()).over(keys) == 0
-        kept = (
-            frame.sort("known_at", maintain_order=True, nulls_last=True)
-            .filter(first | changed)
-            .with_columns(superseded_at=pl.col("known_at").shift(-1).over(keys))
-        )
+        kept = _kept(frame, keys, table.business_columns)
     return kept.drop(keys).sort(table.sort_by or table.key, maintain_order=True)
+
+
+def _ended(frame: pl.DataFrame, keys: list[str], table: Table, deletions: pl.DataFrame) -> pl.DataFrame:
+    """A deletion is a version of its keys that differs from every row, and is not kept."""
+    column = next(c for c in table.columns if c.name == table.of.message_key)
+    sent = pl.Series("_key", message_keys(frame[column.name].to_arrow().cast(column.type.arrow)), pl.Binary)
+    ends = deletions.join(frame.select(keys).with_columns(sent).unique(), on="_key").select(*keys, "known_at", _deleted=pl.lit(True))
+    events = pl.concat([frame.with_columns(_deleted=pl.lit(False)), ends], how="diagonal")
+    return _kept(events, keys, (*table.business_columns, "_deleted")).filter(~pl.col("_deleted")).drop("_deleted")
+
+
+def _kept(frame: pl.DataFrame, keys: list[str], business_columns: tuple[str, ...]) -> pl.DataFrame:
+    business = pl.struct(business_columns)
+    changed = business.ne_missing(business.shift(1)).over(keys)
+    first = pl.int_range(pl.len()).over(keys) == 0
+    return (
+        frame.sort("known_at", maintain_order=True, nulls_last=True)
+        .filter(first | changed)
+        .with_columns(superseded_at=pl.col("known_at").shift(-1).over(keys))
+    )
 
 
 def latest(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.filter(pl.col("superseded_at").is_null())
 
 
+def as_known_at(moment: datetime, *, versions: bool) -> pl.Expr:
+    """The predicate of "as known at": ``versions`` where the table stores ``superseded_at``; else raw rows by arrival."""
+    known, superseded = pl.col("known_at"), pl.col("superseded_at")
+    if versions:
+        return (known <= moment) & (superseded.is_null() | (superseded > moment))
+    return pl.coalesce(known, "_timestamp") <= moment
+
+
 def as_known_at_sql(moment: datetime, *, versions: bool) -> str:
-    """The SQL predicate of "as known at": ``versions`` where the table stores ``superseded_at``; else raw rows by arrival."""
+    """``as_known_at`` in SQL."""
     t = f"TIMESTAMPTZ '{moment.isoformat()}'"
     if versions:
         return f"known_at <= {t} AND (superseded_at IS NULL OR superseded_at > {t})"

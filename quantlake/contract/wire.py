@@ -30,6 +30,11 @@ def wire_schema(stream: Stream) -> dict[str, Any]:
     }
 
 
+def message_keys(values: pa.Array) -> pa.Array:
+    """The keys of messages, as bytes: the text of their ``message_key`` column."""
+    return values.cast(pa.string()).cast(pa.binary())
+
+
 def wire_arrow(stream: Stream) -> pa.Schema:
     """The Arrow schema of messages before they are encoded: the stream's own columns, without the broker's."""
     return pa.schema([pa.field(c.name, c.type.arrow, nullable=c.null) for c in stream.columns])

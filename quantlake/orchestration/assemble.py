@@ -7,7 +7,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from quantlake.contract import Dataset
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.assets import Factory, Observer, asset_key
+from quantlake.orchestration.assets import Factory, Observer
+from quantlake.orchestration.automation import sensors, sweep
+from quantlake.orchestration.record import asset_key
 from quantlake.ports import Platform
 
 LAYERS = ("raw", "curated", "derived", "rollup", "feature", "embedding")
@@ -20,6 +22,8 @@ def assemble(
     factory = Factory(platform, observe)
     return dg.Definitions(
         assets=[factory.asset(dataset) for dataset in catalog.datasets],
+        sensors=sensors(catalog, platform),
+        schedules=[sweep(catalog, platform)],
         jobs=[job for layer in LAYERS for job in _jobs(layer, [d for d in catalog.datasets if d.layer == layer])],
         executor=executor or dg.in_process_executor,
     )

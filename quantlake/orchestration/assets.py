@@ -17,13 +17,14 @@ from quantlake.contract import Dataset, QuantLakeError, Stream
 from quantlake.contract.suites import DESCRIPTIONS, check_names
 from quantlake.landing.land import land
 from quantlake.orchestration.build import Outcome, build, landed_outcomes
+from quantlake.orchestration.conditions import condition_of
+from quantlake.orchestration.freshness import freshness_of
 from quantlake.orchestration.metadata import column_schema, preview
+from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, asset_key, made_by, runs_tagged, up_to_date
+from quantlake.orchestration.tags import DRAIN, ONLY_STALE, REBUILD, ROOT_RUN, requested_by
 from quantlake.ports import CheckResult, LineageEvent, Platform
 
 OBSERVED = {"__source_asset_observation__": True}
-DRAIN = "quantlake/drain"  # a run with this tag lands what is pending and reports touched dates only
-DATA_VERSION = "dagster/data_version"
-INPUT_VERSION = "dagster/input_data_version/"
 
 # Checks are evaluated a date at a time by log_event, and a bad date fails the step, so nothing downstream goes ungated; Dagster,
 # which looks for one result a step, says at every step that it found none.
@@ -51,7 +52,8 @@ class Factory:
             kinds={dataset.kind, "polars"} if dataset.layer in ("curated", "derived", "feature") else {dataset.kind},
             metadata={"dagster/column_schema": column_schema(dataset), "sql_name": dataset.spec.sql_name},
             partitions_def=partitions,
-            freshness_policy=dg.FreshnessPolicy.time_window(fail_window=dataset.max_lag),
+            freshness_policy=freshness_of(dataset),
+            automation_condition=condition_of(dataset),
             skippable=True,
         )
         with warnings.catch_warnings():
@@ -68,7 +70,8 @@ class Factory:
         def step(context: dg.AssetExecutionContext) -> Iterator[Any]:
             dates = [date.fromisoformat(p) for p in context.partition_keys]
             try:
-                bad = run(context, dataset, dates)
+                dates = self._due(context, dataset, dates)
+                bad = run(context, dataset, dates) if dates else []
             except QuantLakeError as error:
                 raise dg.Failure(str(error), allow_retries=False) from None
             if bad:
@@ -77,6 +80,20 @@ class Factory:
             yield dg.Output(None, step.op.output_defs[0].name, metadata=OBSERVED)
 
         return step
+
+    def _due(self, context: dg.AssetExecutionContext, dataset: Dataset, dates: list[date]) -> list[date]:
+        """What a run has to do of its range: all of it, unless it builds only what is stale, or takes up what a killed run left."""
+        tags, instance = context.run.tags, context.instance
+        if DRAIN in tags:
+            return dates
+        done = up_to_date(dataset, dates, self.platform(), instance) if ONLY_STALE in tags else set()
+        if REBUILD in tags:
+            done = made_by(dataset, instance, runs_tagged(instance, REBUILD, tags[REBUILD]), dates)
+        elif context.run.root_run_id:
+            done |= made_by(dataset, instance, {context.run.root_run_id, *runs_tagged(instance, ROOT_RUN, context.run.root_run_id)}, dates)
+        if done:
+            context.log.info(f"{dataset.path}: {len(done)} of {len(dates)} dates are done already")
+        return [d for d in dates if d not in done]
 
     def _land(self, context: dg.AssetExecutionContext, dataset: Dataset, dates: list[date]) -> list[tuple[date, str]]:
         assert isinstance(dataset, Stream)
@@ -105,7 +122,7 @@ class Factory:
         for result in outcome.results:
             context.log_event(_evaluation(dataset, result, outcome.partition))
         if outcome.good:
-            context.log_event(materialization(dataset, outcome))
+            context.log_event(materialization(dataset, outcome, requested_by(context.run)))
         self._lineage(context, dataset, "COMPLETE" if outcome.good else "FAIL", [outcome.partition], outcome.rows, outcome.why)
         if self.observe:
             self.observe(dataset, outcome)
@@ -121,11 +138,7 @@ class Factory:
 def report_landing(instance: dg.DagsterInstance, platform: Platform, stream: Stream, dates: Sequence[date]) -> None:
     """Report raw partitions that a resident lander touched, outside any run."""
     for outcome in landed_outcomes(stream, dates, platform):
-        instance.report_runless_asset_event(materialization(stream, outcome))
-
-
-def asset_key(dataset: Dataset) -> dg.AssetKey:
-    return dg.AssetKey([dataset.layer, dataset.family, dataset.name])
+        instance.report_runless_asset_event(materialization(stream, outcome, "the resident lander"))
 
 
 def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
@@ -141,13 +154,22 @@ def _evaluation(dataset: Dataset, result: CheckResult, day: date) -> dg.AssetChe
     )  # fmt: skip
 
 
-def materialization(dataset: Dataset, outcome: Outcome) -> dg.AssetMaterialization:
-    metadata: dict[str, Any] = {"dagster/row_count": outcome.rows, "content_changed": outcome.changed}
+def materialization(dataset: Dataset, outcome: Outcome, requested: str) -> dg.AssetMaterialization:
+    metadata: dict[str, Any] = {"dagster/row_count": outcome.rows, "content_changed": outcome.changed, "requested_by": requested}
+    if outcome.snapshot_id is not None:
+        metadata["snapshot_id"] = str(outcome.snapshot_id)  # above 2**53, which JavaScript would round
+    if outcome.inputs:
+        metadata["inputs"] = dg.MetadataValue.json({
+            path: {"data_version": used.version} | ({"snapshot_id": str(used.snapshot_id)} if used.snapshot_id is not None else {})
+            for path, used in outcome.inputs.items()
+        })
+    if outcome.offsets:
+        metadata["raw_offsets"] = dg.MetadataValue.json([vars(part) for part in outcome.offsets])
     if outcome.preview is not None and outcome.preview.num_rows:
         metadata["preview"] = dg.MetadataValue.md(preview(outcome.preview))
     return dg.AssetMaterialization(
         asset_key(dataset), partition=outcome.partition.isoformat(), metadata=metadata,
-        tags={DATA_VERSION: outcome.version} | {INPUT_VERSION + path: version for path, version in outcome.inputs.items()},
+        tags={DATA_VERSION: outcome.version} | {INPUT_VERSION + path: used.version for path, used in outcome.inputs.items()},
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ ones go to the rejected table with run, check and reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -23,18 +23,44 @@ from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
 CHUNK_DATES = 60
+COORDINATE_ROWS = 3_000_000  # raw rows whose coordinates are held at once: 0.4 GB
+FEW_DATES = 31
+
+
+@dataclass(frozen=True)
+class Used:
+    """An input as it was read: the date's data version, and the table's snapshot where its store is the lake."""
+
+    version: str
+    snapshot_id: int | None
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """The records of a raw partition that came from one Kafka partition of one log: ``first`` to ``last`` inclusive, so many."""
+
+    log: str
+    partition: int
+    first: int
+    last: int
+    records: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one date. ``version`` is the content's data version, ``inputs`` those of what it was built from."""
+    """What became of one date: its content's data version and table snapshot, the inputs used (by path), the raw offsets they hold.
+
+    ``rows`` is what its SQL name shows; ``changed`` whether content was committed.
+    """
 
     partition: date
     rows: int
     version: str
     results: Sequence[CheckResult]
     changed: bool = False
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, "Used"] = field(default_factory=dict)
+    offsets: Sequence["Offsets"] = ()
+    snapshot_id: int | None = None
     preview: pa.Table | None = None
 
     @property
@@ -64,18 +90,46 @@ def build(dataset: Dataset, dates: Sequence[date], platform: Platform, run_id: s
 
 def landed_outcomes(stream: Stream, dates: Sequence[date] | None, platform: Platform) -> list[Outcome]:
     """Raw partitions as the lake has them now (None: all): rows without dead letters and tombstones, data version, dead-letter check."""
-    held = platform.lake.read(stream.spec, dates, [*(c.name for c in COORDINATES), "partition_date", "_schema_id"])
-    versions = fingerprints(held, COORDINATES)
-    dead = pl.col("_error_class").is_not_null()
-    counts = pl.DataFrame(held).group_by("partition_date").agg(dead.sum().alias("dead"), (~dead & pl.col("_schema_id").is_not_null()).sum())
-    counted = {day: (bad, rows) for day, bad, rows in counts.iter_rows()}
+    lake = platform.lake
+    commit = lake.last_commit(stream.spec)
+    if commit is None:
+        return [_landed(day, 0, 0, EMPTY.hash, [], None) for day in sorted(dates or ())]
     outcomes = []
-    for day in sorted(counted if dates is None else dates):
-        bad, rows = counted.get(day, (0, 0))
-        reason = f"{bad} messages of this day could not be decoded; see the SQL view deadletters" if bad else ""
-        check = CheckResult(DEAD_LETTERS, bad == 0, False, reason, {"dead_letters": bad})
-        outcomes.append(Outcome(day, rows, versions.get(day, EMPTY).hash, [check]))
+    for chunk in _landed_chunks(stream, dates, platform):
+        held = lake.read(stream.spec, chunk, [*(c.name for c in COORDINATES), "partition_date", "_schema_id"], snapshot_id=commit.snapshot_id)
+        versions, offsets = fingerprints(held, COORDINATES), _offsets(held)
+        dead = pl.col("_error_class").is_not_null()
+        counts = pl.DataFrame(held).group_by("partition_date").agg(dead.sum().alias("dead"), (~dead & pl.col("_schema_id").is_not_null()).sum())
+        counted = {day: (bad, rows) for day, bad, rows in counts.iter_rows()}
+        for day in chunk:
+            bad, rows = counted.get(day, (0, 0))
+            outcomes.append(_landed(day, rows, bad, versions.get(day, EMPTY).hash, offsets.get(day, []), commit.snapshot_id))
     return outcomes
+
+
+def _landed(day: date, rows: int, bad: int, version: str, offsets: list[Offsets], snapshot_id: int | None) -> Outcome:
+    reason = f"{bad} messages of this day could not be decoded; see the SQL view deadletters" if bad else ""
+    check = CheckResult(DEAD_LETTERS, bad == 0, False, reason, {"dead_letters": bad})
+    return Outcome(day, rows, version, [check], offsets=offsets, snapshot_id=snapshot_id)
+
+
+def _landed_chunks(stream: Stream, dates: Sequence[date] | None, platform: Platform) -> Iterator[list[date]]:
+    """Dates whose coordinates are held at once; a few dates are not worth counting first."""
+    if dates is not None and len(dates) <= FEW_DATES:
+        yield sorted(dates)
+        return
+    counts = platform.lake.counts(stream.spec)
+    yield from _bounded(sorted(counts if dates is None else dates), counts, COORDINATE_ROWS, None)
+
+
+def _offsets(held: pa.Table) -> dict[date, list[Offsets]]:
+    place = ["partition_date", "_log", "_partition"]
+    offset = pl.col("_offset")
+    spans = pl.DataFrame(held.select([*place, "_offset"])).group_by(place).agg(offset.min().alias("first"), offset.max().alias("last"), pl.len())
+    found: dict[date, list[Offsets]] = {}
+    for day, *span in spans.sort(place).iter_rows():
+        found.setdefault(day, []).append(Offsets(*span))
+    return found
 
 
 def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iterator[list[date]]:
@@ -83,12 +137,16 @@ def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iter
         yield list(dates)
         return
     first = dataset.inputs[0]
-    counts = store_of(first, platform).counts(first.spec)
+    yield from _bounded(sorted(dates), store_of(first, platform).counts(first.spec), CHUNK_ROWS, CHUNK_DATES)
+
+
+def _bounded(dates: Sequence[date], counts: Mapping[date, int], most_rows: int, most_dates: int | None) -> Iterator[list[date]]:
+    """Dates in chunks of at most so many rows (one date at least)."""
     chunk: list[date] = []
     held = 0
-    for day in sorted(dates):
+    for day in dates:
         rows = counts.get(day, 0)
-        if chunk and (held + rows > CHUNK_ROWS or len(chunk) >= CHUNK_DATES):
+        if chunk and (held + rows > most_rows or len(chunk) == most_dates):
             yield chunk
             chunk, held = [], 0
         chunk.append(day)
@@ -99,7 +157,7 @@ def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iter
 
 def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id: str) -> list[Outcome]:
     store = store_of(dataset, platform)
-    offered, inputs = _read_inputs(dataset, dates, platform)
+    offered, used, offsets = _read_inputs(dataset, dates, platform)
     candidates, broken = _candidates(dataset, dates, offered, store, platform)
     judged = candidates.filter(pc.is_null(candidates["superseded_at"])) if isinstance(dataset, Table) else candidates
     sound = [d for d in dates if d not in broken]
@@ -119,13 +177,15 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
     for day in dates:
         version, rows = now.get(day, EMPTY), by_day[day]
         before = stored.get(day, EMPTY)
-        outcome = Outcome(
-            day, rows.num_rows, version.hash, results[day], version != before, {p: v[day] for p, v in inputs.items()}, rows.slice(0, 5)
-        )
-        outcomes.append(outcome)
+        outcomes.append(Outcome(
+            day, rows.num_rows, version.hash, results[day], version != before, {p: v[day] for p, v in used.items()}, offsets.get(day, []),
+            preview=rows.slice(0, 5),
+        ))  # fmt: skip
     publish = [o.partition for o in outcomes if o.good and o.changed]
     if publish:
         store.publish(dataset.spec, publish, _of(candidates, publish))
+    if store is platform.lake and (commit := platform.lake.last_commit(dataset.spec)):
+        outcomes = [replace(o, snapshot_id=commit.snapshot_id) if o.good else o for o in outcomes]
     if isinstance(dataset, FeatureView):
         good = [o.partition for o in outcomes if o.good]
         platform.features.apply([dataset])
@@ -134,24 +194,36 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
     return outcomes
 
 
-def _read_inputs(dataset: Dataset, dates: list[date], platform: Platform) -> tuple[list[pa.Table], dict[str, dict[date, str]]]:
-    """Each input's rows as its readers see them (raw: decodable, in arrival order; curated: latest), and its data versions."""
-    frames, versions = [], {}
+def _read_inputs(
+    dataset: Dataset, dates: list[date], platform: Platform
+) -> tuple[list[pa.Table], dict[str, dict[date, Used]], dict[date, list[Offsets]]]:
+    """Each input's rows as its readers see them (raw: decodable, in arrival order; curated: latest), what was used, raw offsets."""
+    frames: list[pa.Table] = []
+    used: dict[str, dict[date, Used]] = {}
+    offsets: dict[date, list[Offsets]] = {}
     for i in dataset.inputs:
-        stored = store_of(i, platform).read(i.spec, dates)
+        store, snapshot_id = store_of(i, platform), None
+        if store is platform.lake:
+            commit = platform.lake.last_commit(i.spec)
+            snapshot_id = commit.snapshot_id if commit else None
+            stored = platform.lake.read(i.spec, dates, snapshot_id=snapshot_id)
+        else:
+            stored = store.read(i.spec, dates)
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
         found = fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
-        versions[i.path] = {d: found.get(d, EMPTY).hash for d in dates}
+        used[i.path] = {d: Used(found.get(d, EMPTY).hash, snapshot_id) for d in dates}
         if isinstance(i, Stream):
-            frames.append(_arrivals(stored, Logs.parse(platform.lake.properties(i.spec))))
+            offsets = _offsets(stored)
+            frames.append(_arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec))))
             continue
         frames.append(stored.filter(pc.is_null(stored["superseded_at"])).drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
-    return frames, versions
+    return frames, used, offsets
 
 
-def _arrivals(stored: pa.Table, logs: Logs) -> pa.Table:
-    """Decodable raw rows in the order in which they arrived; no dead letters, no tombstones."""
-    rows = pl.DataFrame(stored).filter(pl.col("_error_class").is_null() & pl.col("_schema_id").is_not_null())
+def _arrivals(stream: Stream, stored: pa.Table, logs: Logs) -> pa.Table:
+    """Decodable raw rows in the order in which they arrived; no dead letters, and tombstones only where they delete."""
+    seen = pl.col("_schema_id").is_not_null() | (stream.tombstones == "delete")
+    rows = pl.DataFrame(stored).filter(pl.col("_error_class").is_null() & seen)
     order = {log.id: i for i, log in enumerate(logs.logs)}
     if rows.height:
         place = pl.col("_log").replace_strict(order, default=len(order), return_dtype=pl.Int64)

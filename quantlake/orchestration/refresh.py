@@ -1,5 +1,6 @@
-"""Refresh in this process, through Dagster: land what is pending, then build what is missing or older than its inputs."""
+"""Build in this process, through Dagster: land what is pending, then build what is missing or older than its inputs."""
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -9,14 +10,15 @@ import dagster as dg
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.orchestration.assemble import assemble
-from quantlake.orchestration.assets import DRAIN, Observer, asset_key
+from quantlake.orchestration.assets import Observer
 from quantlake.orchestration.build import Outcome
-from quantlake.orchestration.staleness import Work, grouped, stale
+from quantlake.orchestration.launcher import DIED, worker_tags
+from quantlake.orchestration.record import asset_key, made_by, runs_tagged
+from quantlake.orchestration.staleness import Work, grouped, state
+from quantlake.orchestration.tags import DRAIN, NO_RETRY, ONLY_STALE, RANGE_END, RANGE_START, REBUILD, REBUILD_OF, REQUESTED_BY
 from quantlake.ports import Platform
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 
 
 @dataclass
@@ -35,39 +37,88 @@ class Refreshed:
 
 def refresh(
     catalog: Catalog, selected: Sequence[Dataset], platform: Platform, instance: dg.DagsterInstance, *,
-    landing: bool = True, planned: Callable[[int], None] | None = None, observe: Observer | None = None,
+    landing: bool = True, span: tuple[date, date] | None = None, again: bool = False, requested_by: str = "refresh",
+    planned: Callable[[int], None] | None = None, observe: Observer | None = None,
 ) -> Refreshed:  # fmt: skip
-    """Land (where ``landing``), then build until nothing selected is stale; a date that failed is not tried twice.
+    """Land (where ``landing``), then build until nothing selected is stale within ``span``; a date that failed is not tried twice.
 
-    ``planned`` is told how many asset-dates are known to be wanted, ``observe`` each one's outcome.
+    ``again``: every date with rows, stale or not; one that was killed is taken up where it stopped. ``planned`` is told how many
+    asset-dates are known to be wanted, ``observe`` each one's outcome.
     """
-    done = Refreshed()
-
-    def seen(dataset: Dataset, outcome: Outcome) -> None:
-        done.outcomes.setdefault(dataset.path, []).append(outcome)
-        if observe:
-            observe(dataset, outcome)
-
-    graph = assemble(catalog, lambda: platform, observe=seen)
-    streams = [d for d in selected if isinstance(d, Stream)]
-    if landing and streams:
-        today = datetime.now(UTC).date()
-        _run(graph, Work(tuple(streams), today, today), instance, done, drain=True)
+    tags = {REQUESTED_BY: requested_by, NO_RETRY: "0"} | worker_tags()
+    tags |= _rebuild_tags(instance, selected, span) if again else {ONLY_STALE: "true"}
+    runs = _Runs(catalog, platform, instance, tags, observe)
+    if landing:
+        runs.drain([d for d in selected if isinstance(d, Stream)])
     tried: set[tuple[str, date]] = set()
-    while True:
-        wanted = {
-            dataset: {d for d in dates if (dataset.path, d) not in tried}
-            for dataset, dates in stale(catalog, selected, platform, instance).items()
-        }
-        wanted = {dataset: dates for dataset, dates in wanted.items() if dates} if not done.errors else {}
+    while not runs.done.errors:
+        found = state(catalog, selected, platform, instance, span)
+        if again:
+            made = runs_tagged(instance, REBUILD, tags[REBUILD])
+            stale = {d: found.dates[d.path] - made_by(d, instance, made) for d in selected}
+        else:
+            stale = {d: found.stale(d) for d in selected}
+        wanted = {d: {day for day in dates if (d.path, day) not in tried} for d, dates in stale.items()}
+        wanted = {dataset: dates for dataset, dates in wanted.items() if dates}
         if not wanted:
-            return done
+            break
         if planned:
             planned(sum(len(dates) for dates in wanted.values()))
-        for work in grouped(wanted):
-            before = {d.path: len(done.outcomes.get(d.path, [])) for d in work.datasets}
-            _run(graph, work, instance, done)
-            _remember(work, before, done, tried)
+        for work in grouped(wanted, found.held):
+            before = {d.path: len(runs.done.outcomes.get(d.path, [])) for d in work.datasets}
+            runs.run(work)
+            _remember(work, before, runs.done, tried)
+    return runs.done
+
+
+def _rebuild_tags(instance: dg.DagsterInstance, selected: Sequence[Dataset], span: tuple[date, date] | None) -> dict[str, str]:
+    """A name for the rebuild: a fresh one, or that of the last one of the same assets and dates if its process died within it."""
+    asked = f"{' '.join(d.path for d in selected)} {span}"
+    latest = next(iter(instance.get_runs(dg.RunsFilter(tags={REBUILD_OF: asked}), limit=1)), None)
+    cut = latest is not None and (latest.status is dg.DagsterRunStatus.CANCELED or DIED in latest.tags)
+    return {REBUILD_OF: asked, REBUILD: latest.tags[REBUILD] if latest and cut else str(uuid.uuid4())}
+
+
+class _Runs:
+    """Runs of Dagster in this process, and what came of them."""
+
+    def __init__(
+        self, catalog: Catalog, platform: Platform, instance: dg.DagsterInstance, tags: dict[str, str], observe: Observer | None
+    ) -> None:
+        self.done = Refreshed()
+        self._instance, self._tags, self._observe = instance, tags, observe
+        graph = assemble(catalog, lambda: platform, observe=self._seen)
+        self._assets = [a for a in graph.assets or () if isinstance(a, dg.AssetsDefinition)]
+
+    def _seen(self, dataset: Dataset, outcome: Outcome) -> None:
+        self.done.outcomes.setdefault(dataset.path, []).append(outcome)
+        if self._observe:
+            self._observe(dataset, outcome)
+
+    def drain(self, streams: Sequence[Stream]) -> None:
+        """Land what is pending of these streams."""
+        if streams:
+            today = datetime.now(UTC).date()
+            self.run(Work(tuple(streams), today, today), drain=True)
+
+    def run(self, work: Work, drain: bool = False) -> None:
+        # which dates are built is known in the step only, so no check is planned on any; each is evaluated all the same
+        selection = dg.AssetSelection.assets(*(asset_key(d) for d in work.datasets)).without_checks()
+        tags = {RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat()} | self._tags | ({DRAIN: "true"} if drain else {})
+        done = self.done
+        result = dg.materialize(
+            self._assets, selection=selection, instance=self._instance, raise_on_error=False, run_config=QUIET, tags=tags
+        )
+        done.runs += 1
+        for event in result.all_events:
+            path = str(event.step_key).replace("__", "/")
+            if event.is_step_success:
+                done.seconds[path] = done.seconds.get(path, 0) + event.step_success_data.duration_ms / 1000
+            elif event.is_step_failure:
+                failure = event.step_failure_data
+                text = failure.user_failure_data.description if failure.user_failure_data else failure.error_display_string
+                if all(o.good for o in done.outcomes.get(path, [])):
+                    done.errors.append(str(text))
 
 
 def _remember(work: Work, before: dict[str, int], done: Refreshed, tried: set[tuple[str, date]]) -> None:
@@ -81,27 +132,5 @@ def _remember(work: Work, before: dict[str, int], done: Refreshed, tried: set[tu
         blocked |= {o.partition for o in outcomes if not o.good}
         tried |= {(dataset.path, d) for d in blocked}
     if not reached:
-        days = range((work.last - work.first).days + 1)
-        tried |= {(d.path, date.fromordinal(work.first.toordinal() + n)) for d in work.datasets for n in days}
+        tried |= {(d.path, day) for d in work.datasets for day in work.dates}
 
-
-def _run(graph: dg.Definitions, work: Work, instance: dg.DagsterInstance, done: Refreshed, *, drain: bool = False) -> None:
-    """One run of Dagster. ``drain``: which dates it will touch is not known before, so no check is planned on any."""
-    assets = [a for a in graph.assets or () if isinstance(a, dg.AssetsDefinition)]
-    selection = dg.AssetSelection.assets(*(asset_key(d) for d in work.datasets))
-    tags = {RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat()} | ({DRAIN: "true"} if drain else {})
-    result = dg.materialize(
-        assets, selection=selection.without_checks() if drain else selection, instance=instance, raise_on_error=False, run_config=QUIET,
-        tags=tags,
-    )  # fmt: skip
-    done.runs += 1
-    for event in result.all_events:
-        if event.is_step_success:
-            path = str(event.step_key).replace("__", "/")
-            done.seconds[path] = done.seconds.get(path, 0) + event.step_success_data.duration_ms / 1000
-        elif event.is_step_failure:
-            failure = event.step_failure_data
-            text = failure.user_failure_data.description if failure.user_failure_data else failure.error_display_string
-            rejected = any(not o.good for o in done.outcomes.get(str(event.step_key).replace("__", "/"), []))
-            if not rejected:
-                done.errors.append(str(text))

@@ -1,91 +1,127 @@
-"""What is missing or older than its inputs: the lake and the stores compared with what Dagster recorded of each build.
+"""What is missing or older than its inputs: the lake and the stores compared with what Dagster recorded of each build."""
 
-Nothing is kept for this: a materialization carries the data versions it was built from as tags.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.assets import DATA_VERSION, INPUT_VERSION, asset_key
 from quantlake.orchestration.build import landed_outcomes
+from quantlake.orchestration.record import recorded
 from quantlake.ports import Platform
 
-EVENTS = 500  # events read by one query
+BRIDGED = timedelta(days=5)  # a long weekend between two sessions, each date of which would be a run
 
 
 @dataclass(frozen=True)
 class Work:
-    """Datasets (inputs first) to build over dates without a break."""
+    """Datasets (inputs first) to build over dates without a break; a run."""
 
     datasets: tuple[Dataset, ...]
     first: date
     last: date
 
+    @property
+    def dates(self) -> list[date]:
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
 
-def stale(catalog: Catalog, selected: Sequence[Dataset], platform: Platform, instance: dg.DagsterInstance) -> dict[Dataset, set[date]]:
-    """Dates of each selected built dataset that are missing or older than an input, or downstream of such."""
+
+@dataclass(frozen=True)
+class State:
+    """The dates that each selected dataset has rows for, and of these the missing (never built) and the older ones (not built from
+    what their inputs are). ``held``: dates with rows in any of their streams."""
+
+    dates: dict[str, set[date]]
+    missing: dict[str, set[date]]
+    older: dict[str, set[date]]
+    held: set[date]
+
+    def stale(self, dataset: Dataset) -> set[date]:
+        return self.missing.get(dataset.path, set()) | self.older.get(dataset.path, set())
+
+
+def state(
+    catalog: Catalog, selected: Sequence[Dataset], platform: Platform, instance: dg.DagsterInstance,
+    span: tuple[date, date] | None = None,
+) -> State:  # fmt: skip
+    """What of the selected is missing, older than an input, or downstream of such, within ``span`` (None: all dates)."""
     today = datetime.now(UTC).date()
+    first, last = span or (date.min, today)
+    found = State({}, {}, {}, set())
     current: dict[str, dict[date, str]] = {}
-    for stream in catalog.streams:
-        held = landed_outcomes(stream, None, platform)  # a date that holds dead letters alone has nothing to build from
-        current[stream.path] = {o.partition: o.version for o in held if o.rows and stream.start <= o.partition <= today}
-    wanted: dict[Dataset, set[date]] = {}
     chosen = {d.path for d in selected}
+    needed = {s.path for d in selected for s in catalog.roots(d)}
     for dataset in catalog.datasets:
-        if isinstance(dataset, Stream):
+        if not needed & {s.path for s in catalog.roots(dataset)}:
             continue
-        recorded = _recorded(dataset, instance)
-        dates = {d for i in dataset.inputs for d in current[i.path] if dataset.start <= d}
-        old = set()
-        for day in dates:
-            tags = recorded.get(day)
-            if tags is None or any(tags.get(INPUT_VERSION + i.path) != current[i.path].get(day) for i in dataset.inputs):
-                old.add(day)
+        built = recorded(dataset, instance)
+        if isinstance(dataset, Stream):
+            # a date that holds dead letters alone has nothing to build from
+            landed = {o.partition: o for o in landed_outcomes(dataset, None, platform) if dataset.start <= o.partition <= today}
+            current[dataset.path] = {d: o.version for d, o in landed.items() if o.rows}
+            found.held.update(current[dataset.path])
+            old = {d for d, o in landed.items() if d in built and built[d].version != o.version}
+            dates = set(landed)
+        else:
+            dates = {d for i in dataset.inputs for d in current[i.path] if dataset.start <= d}
+            inputs = {d: {i.path: current[i.path].get(d, "") for i in dataset.inputs} for d in dates}
+            old = {d for d in dates if d in built and not built[d].built_from(inputs[d])}
+            old |= {d for i in dataset.inputs if i.path in chosen and not isinstance(i, Stream) for d in found.stale(i) if d in built}
+            current[dataset.path] = {d: built[d].version if d in built else "" for d in dates}
         if dataset.path in chosen:
-            old |= {d for i in dataset.inputs for d in wanted.get(i, ())}
-            wanted[dataset] = old
-        current[dataset.path] = {d: recorded[d].get(DATA_VERSION, "") if d in recorded else "" for d in dates}
-    return {dataset: dates for dataset, dates in wanted.items() if dates}
+            found.dates[dataset.path] = {d for d in dates if first <= d <= last}
+            found.missing[dataset.path] = {d for d in dates - built.keys() if first <= d <= last}
+            found.older[dataset.path] = {d for d in old if first <= d <= last}
+    return found
 
 
 def outside(catalog: Catalog, platform: Platform) -> dict[str, list[date]]:
     """Dates of landed rows that no partition has: before the stream's start or after today."""
     today = datetime.now(UTC).date()
-    found = {s.path: [o.partition for o in landed_outcomes(s, None, platform) if o.rows] for s in catalog.streams}
-    return {path: days for path, dates in found.items() if (days := [d for d in dates if not catalog[path].start <= d <= today])}
+    found = {s.path: platform.lake.counts(s.spec) for s in catalog.streams}
+    return {path: days for path, dates in found.items() if (days := [d for d in sorted(dates) if not catalog[path].start <= d <= today])}
 
 
-def grouped(wanted: dict[Dataset, set[date]]) -> list[Work]:
-    """The fewest runs: dates that want the same datasets and follow one another are one."""
-    by_day: dict[date, list[Dataset]] = {}
+def grouped(wanted: dict[Dataset, set[date]], held: Collection[date] | None = None) -> list[Work]:
+    """The fewest runs: dates that want the same datasets and follow one another are one.
+
+    Days without rows between them (none of ``held``; None: not known), as weekends are, are taken along, and come out empty.
+    """
+    by_day: dict[tuple[date, date], list[Dataset]] = {}
     for dataset, dates in wanted.items():
         for day in dates:
-            by_day.setdefault(day, []).append(dataset)
+            by_day.setdefault((dataset.start, day), []).append(dataset)  # a run has one partitioning, so one start
     runs: list[Work] = []
-    for day in sorted(by_day):
-        datasets = tuple(by_day[day])
+    for _, day in sorted(by_day):
+        datasets = tuple(by_day[_, day])
         last = runs[-1] if runs else None
-        if last and last.datasets == datasets and (day - last.last).days == 1:
+        if last and last.datasets == datasets and follows(last.last, day, held):
             runs[-1] = Work(datasets, last.first, day)
         else:
             runs.append(Work(datasets, day, day))
     return runs
 
 
-def _recorded(dataset: Dataset, instance: dg.DagsterInstance) -> dict[date, Mapping[str, str]]:
-    """The tags of each partition's latest materialization. Dagster indexes only the data version, so the events are read."""
-    key = asset_key(dataset)
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    ids = sorted(latest.values())
-    found: dict[date, Mapping[str, str]] = {}
-    for start in range(0, len(ids), EVENTS):
-        wanted = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + EVENTS])
-        for record in instance.fetch_materializations(wanted, limit=EVENTS).records:
-            if record.asset_materialization and record.partition_key:
-                found[date.fromisoformat(record.partition_key)] = record.asset_materialization.tags or {}
-    return found
+def spans(dates: Collection[date], held: Callable[[], Collection[date]]) -> Iterator[tuple[date, date]]:
+    """First and last of each unbroken range of ``dates``; ``held`` is asked only where there is a gap."""
+    ordered = sorted(dates)
+    if not ordered:
+        return
+    rows: Collection[date] = held() if (ordered[-1] - ordered[0]).days >= len(ordered) else ()
+    first = last = ordered[0]
+    for day in ordered[1:]:
+        if not follows(last, day, rows):
+            yield first, last
+            first = day
+        last = day
+    yield first, last
+
+
+def follows(last: date, day: date, held: Collection[date] | None) -> bool:
+    """Whether nothing, or only a few days without rows, lies between two dates."""
+    if held is None:
+        return (day - last).days == 1
+    between = (last + timedelta(days=n) for n in range(1, (day - last).days))
+    return day - last <= BRIDGED and not any(d in held for d in between)

@@ -1,4 +1,4 @@
-"""The state of every asset, from the stores and from Dagster's record of checks."""
+"""The state of every asset, from the stores, the broker and Dagster's record."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -9,37 +9,52 @@ import pyarrow.compute as pc
 from quantlake.contract import Dataset, QuantLakeError, Stream, Table
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
-from quantlake.orchestration.assets import asset_key
+from quantlake.landing.audit import audit
 from quantlake.orchestration.build import store_of
+from quantlake.orchestration.record import asset_key
+from quantlake.orchestration.staleness import state
+from quantlake.orchestration.why import last_failure
 from quantlake.ports import Platform
 
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """One asset. ``rows`` are what its SQL name shows; ``last_commit`` is when its content last changed, UTC."""
+    """One asset. ``rows`` are what its SQL name shows; ``last_commit`` is when its content last changed, UTC.
+
+    ``missing`` and ``stale`` count the dates that have rows in the streams and were never built, or not from what the inputs are
+    now; ``lag`` is how many messages on the broker have not landed (streams; None: no broker answers).
+    """
 
     asset: str
     partitions: int
     rows: int
     first: date | None
     last: date | None
+    missing: int
+    stale: int
+    lag: int | None
     last_commit: datetime | None
     last_check: str
+    last_failure: str
 
 
-def statuses(catalog: Catalog, platform: Platform, instance: dg.DagsterInstance) -> list[AssetStatus]:
-    """Every asset, inputs first."""
+def statuses(catalog: Catalog, platform: Platform, instance: dg.DagsterInstance, *, broker: bool) -> list[AssetStatus]:
+    """Every asset, inputs first. ``broker``: whether one answers."""
+    wanted = state(catalog, catalog.datasets, platform, instance)
     found = []
     for dataset in catalog.datasets:
+        behind = (len(wanted.missing.get(dataset.path, ())), len(wanted.older.get(dataset.path, ())))
         try:
             counts = visible_counts(dataset, platform)
         except QuantLakeError as error:
-            found.append(AssetStatus(dataset.path, 0, 0, None, None, None, f"its store cannot be asked: {error}"))
+            reason = f"its store cannot be asked: {error}"
+            found.append(AssetStatus(dataset.path, 0, 0, None, None, *behind, None, None, reason, ""))
             continue
         days = sorted(counts)
         found.append(AssetStatus(
-            dataset.path, len(days), sum(counts.values()), days[0] if days else None, days[-1] if days else None,
-            _last_commit(dataset, platform, instance), _last_check(dataset, instance),
+            dataset.path, len(days), sum(counts.values()), days[0] if days else None, days[-1] if days else None, *behind,
+            _lag(dataset, platform) if broker and isinstance(dataset, Stream) else None,
+            _last_commit(dataset, platform, instance), _last_check(dataset, instance), _failure(dataset, instance),
         ))  # fmt: skip
     return found
 
@@ -52,6 +67,18 @@ def visible_counts(dataset: Dataset, platform: Platform) -> dict[date, int]:
         rows = rows.filter(pc.is_null(rows[hidden]))
     counted = rows["partition_date"].value_counts()
     return {row["values"]: row["counts"] for row in counted.to_pylist()}
+
+
+def _lag(stream: Stream, platform: Platform) -> int | None:
+    try:
+        return sum(row.pending for row in audit(stream, lake=platform.lake, broker=platform.broker))
+    except QuantLakeError:
+        return None
+
+
+def _failure(dataset: Dataset, instance: dg.DagsterInstance) -> str:
+    failure = last_failure(dataset, instance)
+    return f"{failure.partition} {failure.check}: {failure.reason} ({failure.at:%Y-%m-%d %H:%M})" if failure else ""
 
 
 def _last_commit(dataset: Dataset, platform: Platform, instance: dg.DagsterInstance) -> datetime | None:

@@ -5,9 +5,9 @@ from quantlake.ports.lineage import Lineage, LineageEvent
 from quantlake.ports.platform import Platform
 from quantlake.ports.quality import CheckResult, Quality
 from quantlake.ports.registry import Registry, UnknownSchemaError
-from quantlake.ports.stores import Commit, FeatureStore, Files, Lake, Olap, PartitionStore, VectorStore
+from quantlake.ports.stores import Commit, FeatureStore, Files, Lake, Maintained, Olap, PartitionStore, VectorStore
 
 __all__ = [
-    "RECORD_SCHEMA", "Batch", "Broker", "CheckResult", "Commit", "FeatureStore", "Files", "Lake", "Lineage", "LineageEvent", "Message",
-    "Olap", "PartitionStore", "Platform", "Quality", "Registry", "UnknownSchemaError", "VectorStore",
+    "RECORD_SCHEMA", "Batch", "Broker", "CheckResult", "Commit", "FeatureStore", "Files", "Lake", "Lineage", "LineageEvent",
+    "Maintained", "Message", "Olap", "PartitionStore", "Platform", "Quality", "Registry", "UnknownSchemaError", "VectorStore",
 ]

@@ -1,11 +1,12 @@
 """The ports of the stores that hold partitions: lake, OLAP, vectors; and the feature store."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
+import polars as pl
 import pyarrow as pa
 
 from quantlake.contract import FeatureView, TableSpec
@@ -59,6 +60,15 @@ class Commit:
     dates: frozenset[date]
 
 
+@dataclass(frozen=True)
+class Maintained:
+    """What maintenance of a table freed: ``expired`` snapshots, and the ``files`` (of so many ``bytes``) that only these had."""
+
+    expired: int
+    files: int
+    bytes: int
+
+
 class Lake(PartitionStore, Protocol):
     """Iceberg. Beside partitions: appends that carry offsets, table properties, commits, files."""
 
@@ -76,13 +86,40 @@ class Lake(PartitionStore, Protocol):
         """
         ...
 
+    def replace(self, spec: TableSpec, removed: pa.Table, rows: pa.Table) -> None:
+        """Remove raw rows and append others in one transaction, whose summary lists the dates of both. The caller holds ``lock``.
+
+        ``removed`` has ``_log``, ``_partition``, ``_offset``, ``partition_date``, at least one row. Properties stay as they are.
+        Raises ``QuantLakeError`` and commits nothing where the rows to remove are not all there exactly once (another writer
+        replaced them), or another writer commits meanwhile.
+        """
+        ...
+
+    def batches(
+        self, spec: TableSpec, columns: Sequence[str] | None = None, *, nulls: Mapping[str, bool], dates: Collection[date] | None = None
+    ) -> Iterator[pa.Table]:
+        """Rows whose columns are null (True) or not (False) as ``nulls`` says, typed as ``read`` types them, a data file at a time.
+
+        All of one snapshot, also where the table is changed between two. Files that cannot hold such a row are not opened.
+        """
+        ...
+
     def properties(self, spec: TableSpec) -> dict[str, str]:
         """The table's properties, read afresh; {} where it does not exist."""
         ...
 
     def set_properties(self, spec: TableSpec, properties: Mapping[str, str]) -> None: ...
 
-    def files(self, spec: TableSpec, dates: Collection[date] | None = None) -> Files: ...
+    def scan(self, spec: TableSpec, *, snapshot_id: int | None = None) -> pl.LazyFrame:
+        """All rows, typed as ``spec.arrow``, read when collected: only the files and columns that its filters and selections need.
+
+        It stays at ``snapshot_id`` (None: the current one), whatever is committed later. An absent table scans as empty.
+        """
+        ...
+
+    def files(self, spec: TableSpec, dates: Collection[date] | None = None, *, snapshot_id: int | None = None) -> Files:
+        """The files that hold rows of ``dates`` (None: all), and maybe of others: who reads them filters on the date too."""
+        ...
 
     def commits(self, spec: TableSpec, after: int = 0) -> list[Commit]:
         """Commits of a greater sequence than ``after``, oldest first; what has expired is missing (a first one above ``after + 1``)."""
@@ -90,6 +127,14 @@ class Lake(PartitionStore, Protocol):
 
     def last_commit(self, spec: TableSpec) -> Commit | None:
         """The current snapshot's commit; None: no commit yet."""
+        ...
+
+    def maintain(self, spec: TableSpec, keep: timedelta) -> Maintained:
+        """Expire the snapshots older than ``keep``, never the current one, and delete the files that no other snapshot has.
+
+        Holds ``lock``. Rows, properties and what other machines commit meanwhile stay. An absent table has nothing to free.
+        Raises ``QuantLakeError`` where another writer was in the way; then nothing was done.
+        """
         ...
 
 

@@ -2,12 +2,13 @@
 
 Here: which view each SQL name is, and streaming answers. Not here: transports, output formats.
 Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters), ``..._versions`` (curated, all versions),
-``rejected_layer_family_name``, and ``deadletters`` over all raw tables.
+``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time, raw and curated rows are found by a
+predicate, derived and feature rows by ``as_known``; a rollup shows those of its columns that its derived base has.
 """
 
 import re
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,11 +17,13 @@ from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, 
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.versions import as_known_at_sql
 from quantlake.ports import Files, Platform
+from quantlake.serving.as_known import AsKnown, base_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BATCH_ROWS = 100_000
+NO_FILES = Files((), {}, None)
 DEAD_LETTER_COLUMNS = "partition_date, _topic, _log, _partition, _offset, _timestamp, _error_class, _error, _key, _headers, _value"
 
 
@@ -32,7 +35,10 @@ class QueryService:
         self._platform = platform
 
     def run(self, sql: str, as_known_at: datetime | None = None) -> pa.RecordBatchReader:
-        """The answer as a stream of record batches."""
+        """The answer as a stream of record batches, as known at a time (aware) if one is given.
+
+        Partitions that must be computed again are computed before the first batch, and are held in memory.
+        """
         import duckdb
 
         connection = duckdb.connect()
@@ -73,7 +79,8 @@ class QueryService:
                 connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {self._files(rejected.rejected_spec)}")
             return  # an unknown name is DuckDB's to report, with its suggestions
         if moment is not None and not isinstance(dataset, Stream | Table):
-            raise QuantLakeError(f"--as-known-at cannot be answered for {name} yet: only raw and curated tables keep their versions")
+            connection.execute(f"CREATE VIEW {name} AS {self._as_known(connection, dataset, moment)}")
+            return
         if isinstance(dataset, Rollup | EmbeddingIndex):
             store = self._platform.olap if isinstance(dataset, Rollup) else self._platform.vectors
             connection.register(name, store.read(dataset.spec))
@@ -99,6 +106,23 @@ class QueryService:
         rule = as_known_at_sql(moment, versions=True) if moment else "superseded_at IS NULL"
         return f"SELECT * EXCLUDE (superseded_at) FROM {source} WHERE {rule}"
 
+    def _as_known(self, connection: "DuckDBPyConnection", dataset: Dataset, moment: datetime) -> str:
+        base = base_of(dataset)
+        known = AsKnown.of(base, moment, self._platform.lake)
+        has = {c.name for c in base.columns}
+        columns = ", ".join(f'"{c.name}"' for c in dataset.columns if c.name in has)
+        parts = []
+        if known.served:
+            source = scan(self._platform.lake.files(base.spec, known.served, snapshot_id=known.snapshot_id), base.spec)
+            then = f" AND known_at <= TIMESTAMPTZ '{moment.isoformat()}'" if "known_at" in has else ""
+            parts.append(f"SELECT * FROM {source} WHERE partition_date IN ({_dates(known.served)}){then}")
+        computed = [frame.to_arrow() for frame in known.frames()]
+        if computed:
+            held = f"computed_{dataset.spec.sql_name}"
+            connection.register(held, pa.concat_tables(computed))
+            parts.append(f"SELECT * FROM {held}")
+        return f"SELECT {columns} FROM ({' UNION ALL BY NAME '.join(parts or [f'SELECT * FROM {scan(NO_FILES, base.spec)}'])})"
+
     def _dead_letters(self, moment: datetime | None) -> str:
         known = f" AND _timestamp <= TIMESTAMPTZ '{moment.isoformat()}'" if moment else ""
         parts = [f"SELECT {DEAD_LETTER_COLUMNS} FROM {self._files(s.spec)} WHERE _error_class IS NOT NULL{known}" for s in self._catalog.streams]
@@ -119,6 +143,10 @@ def scan(files: Files, spec: TableSpec) -> str:
 
 def _quoted(paths: Collection[str]) -> str:
     return ", ".join("'" + path.removeprefix("file://").replace("'", "''") + "'" for path in paths)
+
+
+def _dates(dates: Collection[date]) -> str:
+    return ", ".join(f"DATE '{day}'" for day in dates)
 
 
 def _duckdb(kind: pa.DataType) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.contract import Column, QuantLakeError, Stream
-from quantlake.contract.wire import wire_arrow
+from quantlake.contract.wire import message_keys, wire_arrow
 from quantlake.ports import Message
 
 Parts = list[pa.BinaryArray]
@@ -32,7 +32,7 @@ def encode(stream: Stream, rows: pa.Table, schema_id: int) -> list[Message]:
         parts += [_branch(values), *_parts(values)] if column.null else _parts(values)
     framing = pa.scalar(b"\0" + schema_id.to_bytes(4, "big"), pa.binary())
     bodies = _join(framing, *parts)
-    keys = rows[stream.message_key].combine_chunks().cast(pa.string()).cast(pa.binary())
+    keys = message_keys(rows[stream.message_key].combine_chunks())
     return list(map(Message, _objects(keys), _objects(bodies)))
 
 

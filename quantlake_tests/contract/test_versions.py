@@ -48,6 +48,7 @@ ROWS = st.lists(
     }),
     max_size=14,
 )  # fmt: skip
+ENDS = st.lists(st.fixed_dictionaries({"_key": st.sampled_from([b"a", b"b", b"c", None]), "known_at": st.integers(0, 4).map(at)}), max_size=4)
 TABLES = st.sampled_from([keyed, fallback])
 T = st.floats(-1, 5).map(at) | st.integers(-1, 5).map(at)
 
@@ -64,11 +65,23 @@ def content(row: Row, table: Table) -> tuple[Any, ...]:
 
 def histories(rows: list[Row], table: Table) -> list[list[Row]]:
     """Each key's versions, by the words of the rule: by known_at, then arrival; one equal to the one before is none."""
-    found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda r: r["known_at"]):  # stable
+    return [[version for version, _ in history] for history in lives(rows, [], table)]
+
+
+def lives(rows: list[Row], ends: list[Row], table: Table) -> list[list[tuple[Row, datetime | None]]]:
+    """Each key's versions and when each ended: at the next one's known_at, or at a deletion, which comes last at its moment."""
+    found: dict[tuple[Any, ...], list[tuple[Row, datetime | None]]] = defaultdict(list)
+    for row in sorted([*rows, *ends], key=lambda r: (r["known_at"], "_key" in r)):  # stable
+        if "_key" in row:
+            for history in (h for h in found.values() if h[0][0]["name"].encode() == row["_key"] and h[-1][1] is None):
+                history[-1] = (history[-1][0], row["known_at"])
+            continue
         history = found[identity(row, table)]
-        if not history or content(history[-1], table) != content(row, table):
-            history.append(row)
+        if history and history[-1][1] is None:
+            if content(history[-1][0], table) == content(row, table):
+                continue
+            history[-1] = (history[-1][0], row["known_at"])
+        history.append((row, None))
     return list(found.values())
 
 
@@ -83,8 +96,9 @@ def plain(rows: list[Row], columns: Iterable[str] = SCHEMA) -> list[list[str]]:
     return sorted([str(v.timestamp() if isinstance(v, datetime) else v) for v in (row[c] for c in columns)] for row in rows)
 
 
-def build(rows: list[Row], table: Table) -> pl.DataFrame:
-    return versioned(pl.LazyFrame(rows, SCHEMA), table)
+def build(rows: list[Row], table: Table, ends: list[Row] | None = None) -> pl.DataFrame:
+    deletions = None if ends is None else pl.DataFrame(ends, {"_key": pl.Binary, "known_at": SCHEMA["known_at"]})
+    return versioned(pl.LazyFrame(rows, SCHEMA), table, deletions)
 
 
 @settings(deadline=None, max_examples=150)
@@ -118,6 +132,22 @@ def test_the_predicates_are_the_model(rows: list[Row], table: Table, moment: dat
     assert plain(found) == plain(known(rows, table, moment))
 
 
+@settings(deadline=None, max_examples=150)
+@given(ROWS, ENDS, TABLES, T)
+def test_a_deletion_ends_a_version_and_removes_none(rows: list[Row], ends: list[Row], table: Table, moment: datetime) -> None:
+    expected = lives(rows, [e for e in ends if e["_key"]], table)
+    columns = (*SCHEMA, "superseded_at")
+    built = build(rows, table, ends)
+    assert built.columns == [*columns] and (ends or built.equals(build(rows, table)))
+    assert plain(built.rows(named=True), columns) == plain([{**v, "superseded_at": end} for h in expected for v, end in h], columns)
+    with duckdb.connect() as connection:
+        connection.register("built", built.to_arrow())
+        sql = f"SELECT {', '.join(SCHEMA)} FROM built WHERE {as_known_at_sql(moment, versions=True)}"
+        found = [dict(zip(SCHEMA, row, strict=True)) for row in connection.execute(sql).fetchall()]
+    so_far = build([r for r in rows if r["known_at"] <= moment], table, [e for e in ends if e["known_at"] <= moment])
+    assert plain(found) == plain(latest(so_far.lazy()).collect().rows(named=True))
+
+
 @settings(deadline=None, max_examples=60)
 @given(ROWS, TABLES, T)
 def test_what_was_known_does_not_change_with_what_comes_later(rows: list[Row], table: Table, moment: datetime) -> None:
@@ -148,6 +178,13 @@ def test_a_change_to_or_from_null_is_a_version(change: Row, versions: int) -> No
 def test_a_value_that_returns_is_a_version_again() -> None:
     built = build([ONE, {**ONE, "price": 2.0, "known_at": at(2)}, {**ONE, "known_at": at(3)}, {**ONE, "known_at": at(1)}], keyed)
     assert built.select("price", "known_at", "superseded_at").rows() == [(1.0, at(0), at(2)), (2.0, at(2), at(3)), (1.0, at(3), None)]
+
+
+def test_what_was_deleted_is_a_version_again_when_it_returns() -> None:
+    end = [{"_key": b"a", "known_at": at(1)}, {"_key": b"a", "known_at": at(1)}, {"_key": b"a", "known_at": at(-1)}, {"_key": b"z", "known_at": at(1)}]
+    built = build([ONE, {**ONE, "name": "b"}, {**ONE, "known_at": at(2)}], keyed, end)
+    assert built.select("name", "known_at", "superseded_at").rows() == [("a", at(0), at(1)), ("a", at(2), None), ("b", at(0), None)]
+    assert build([ONE], keyed, [{"_key": b"a", "known_at": at(0)}])["superseded_at"].to_list() == [at(0)], "after rows of its moment"
 
 
 def test_of_two_at_one_moment_the_later_arrival_stands() -> None:

@@ -146,7 +146,7 @@ def test_a_landing_killed_in_its_middle_is_taken_up_at_once(ql: Commands) -> Non
     ("arguments", "said"),
     [
         (["sql", "select * from curated_market_trade"], "There are .*curated_market_trades"),
-        (["sql", "select * from derived_market_bars_1m", "--as-known-at", "2024-03-05"], "cannot be answered for derived_market_bars_1m"),
+        (["sql", "select * from embedding_alt_news", "--as-known-at", "2024-03-05"], "embedding/alt/news cannot be answered as known at a time"),
         (["sql", "select 1", "--as-known-at", "yesterday"], "is no time"),
         (["fingerprint", "curated/market/quotes"], "there is no dataset"),
         (["fingerprint", "curated/market/trades", "--partition", "1989-12-31"], "no partition 1989-12-31"),

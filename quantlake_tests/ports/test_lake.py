@@ -28,6 +28,7 @@ from quantlake.contract import (
     Vector,
 )  # fmt: skip
 from quantlake.contract.columns import StoragePartition
+from quantlake.ports import Maintained
 from quantlake_tests.ports.children import child, ended, said, told
 
 JANUARY, LATER, FEBRUARY = date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)
@@ -197,6 +198,84 @@ def test_an_append_is_fenced_between_its_look_and_its_commit(lake: Iceberg, home
     with pytest.raises(QuantLakeError, match="another writer meanwhile, and nothing was committed"):
         append(lake, "stale", "1", "3", rows)
     assert ids(other) == ["first", "second"][: 1 + first_rows] and other.properties(SPEC)["offsets"] == "2"
+
+
+def aged(lake: Iceberg, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Commits of 30, 20 and 3 days ago (by a moved clock) and of today; gives the snapshots of the last two."""
+    lake.ensure(SPEC)
+    here = time.time()
+    with monkeypatch.context() as clock:
+        for days in (30, 20):
+            clock.setattr(time, "time", lambda days=days: here - days * 86_400)
+            append(lake, f"a{days}", "" if days == 30 else "30", str(days))
+            lake.publish(SPEC, [FEBRUARY], things({"id": f"p{days}", "partition_date": FEBRUARY}))
+        old = len(lake.commits(SPEC))
+        clock.setattr(time, "time", lambda: here - 3 * 86_400)
+        lake.publish(SPEC, [FEBRUARY], things({"id": "p3", "partition_date": FEBRUARY}))
+    append(lake, "a0", "20", "0")
+    return [c.snapshot_id for c in lake.commits(SPEC)[old:]]
+
+
+def stored(home: Path) -> dict[Path, int]:
+    """Files and their bytes, without pyiceberg's own table metadata."""
+    return {p: p.stat().st_size for p in (home / "lake").rglob("*") if p.suffix in (".avro", ".parquet")}
+
+
+def test_maintenance_frees_what_only_expired_snapshots_had(lake: Iceberg, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lake.maintain(SPEC, timedelta(0)) == Maintained(0, 0, 0)
+    kept = aged(lake, monkeypatch)
+    made, files = lake.commits(SPEC), stored(home)
+    then = [lake.read(SPEC, snapshot_id=s) for s in kept]
+    freed = lake.maintain(SPEC, timedelta(days=7))
+    gone = files.keys() - stored(home).keys()
+    assert freed == Maintained(len(made) - len(kept), len(gone), sum(files[f] for f in gone))
+    assert sum(f.suffix == ".parquet" for f in gone) == 2  # p30 and p20; a30 and a20 are still there
+    assert [lake.read(SPEC, snapshot_id=s) for s in kept] == then and ids(lake) == ["a0", "a20", "a30", "p3"]
+    assert lake.commits(SPEC, 1) == lake.commits(SPEC) == made[-len(kept) :] and made[-len(kept)].sequence > 2
+    assert lake.properties(SPEC)["offsets"] == "0"
+    with pytest.raises(QuantLakeError, match="it has expired"):
+        lake.read(SPEC, snapshot_id=made[0].snapshot_id)
+    assert lake.maintain(SPEC, timedelta(days=7)) == Maintained(0, 0, 0)
+    append(lake, "b", "0", "1")
+    assert lake.maintain(SPEC, timedelta(0)).expired == len(kept) and lake.commits(SPEC) == [lake.last_commit(SPEC)]
+    assert ids(lake) == ["a0", "a20", "a30", "b", "p3"] and len(lake.files(SPEC).paths) == sum(f.suffix == ".parquet" for f in stored(home))
+
+
+def test_maintenance_keeps_what_a_tag_names(lake: Iceberg, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = aged(lake, monkeypatch)
+    tagged = lake.commits(SPEC)[0].snapshot_id
+    table = lake._table(SPEC)
+    assert table
+    table.manage_snapshots().create_tag(tagged, "audited").commit()
+    kept = [tagged, *kept]
+    then = [lake.read(SPEC, snapshot_id=s) for s in kept]
+    lake.maintain(SPEC, timedelta(days=7))
+    assert [c.snapshot_id for c in lake.commits(SPEC)] == kept
+    assert [lake.read(SPEC, snapshot_id=s) for s in kept] == then and ids(lake) == ["a0", "a20", "a30", "p3"]
+
+
+def test_maintenance_loses_no_append_of_another_machine(lake: Iceberg, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine knows nothing of our locks: it commits after we looked, and again from what it had read before we committed."""
+    aged(lake, monkeypatch)
+    ours, other = lake._table(SPEC), Iceberg.embedded(home / "lake", home / "other-locks")
+    append(other, "b", "0", "1")
+    theirs = other._table(SPEC)
+    monkeypatch.setattr(lake, "_table", lambda spec: ours)
+    assert lake.maintain(SPEC, timedelta(days=7)).expired == 5
+    with monkeypatch.context() as before:
+        before.setattr(other, "_table", lambda spec: theirs)
+        append(other, "c", "1", "2")
+    assert ids(other) == ["a0", "a20", "a30", "b", "c", "p3"] and other.properties(SPEC)["offsets"] == "2"
+
+
+def test_a_maintenance_that_crashes_leaves_files_too_many_not_too_few(lake: Iceberg, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = aged(lake, monkeypatch)
+    files, then = stored(home), [lake.read(SPEC, snapshot_id=s) for s in kept]
+    monkeypatch.setattr("quantlake.adapters.lake.maintenance.delete", lambda io, files: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        lake.maintain(SPEC, timedelta(days=7))
+    assert stored(home).keys() >= files.keys()
+    assert [c.snapshot_id for c in lake.commits(SPEC)] == kept and [lake.read(SPEC, snapshot_id=s) for s in kept] == then
 
 
 def test_a_lock_is_exclusive_across_processes_and_freed_by_a_kill(lake: Iceberg, home: Path) -> None:

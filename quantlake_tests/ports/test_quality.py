@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,7 @@ from quantlake.contract import (
     Price,
     QuantLakeError,
     Rollup,
+    Sessions,
     Stream,
     Table,
     Text,
@@ -33,6 +34,7 @@ from quantlake.contract import (
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.ports import CheckResult
 
+XNYS = Sessions("XNYS", "America/New_York", opens=time(9, 30), due=time(22, 0))
 DAY, NEXT, SATURDAY = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 6)
 COLUMNS = (
     Column("symbol", Text, "s"),
@@ -48,7 +50,7 @@ COLUMNS = (
     PARTITION_DATE,
     Column("line", Integer, "n", null=True),
 )
-stream = Stream("team.family.raw", doc="d", owner="o", topic="t", message_key="line", session_calendar="XNYS", columns=COLUMNS)
+stream = Stream("team.family.raw", doc="d", owner="o", topic="t", message_key="line", sessions=XNYS, columns=COLUMNS)
 things = Table(
     "team.family.things", doc="d", owner="o", of=stream, columns=COLUMNS, key=("symbol", "trade_id"), fallback_key=("line",),
     checks=(Ordered("low", "price", "high"),),
@@ -156,7 +158,7 @@ def test_an_open_session_without_rows_is_a_warning() -> None:
     assert counts[0].reason == "no rows on 2024-01-02, an open session of XNYS"
     assert not counts[0].blocking
     assert all(r.passed for results in judged.values() for n, r in results.items() if n != "row_count")
-    free = Table("a.b.c", doc="d", owner="o", of=replace(stream, session_calendar=None), columns=COLUMNS)
+    free = Table("a.b.c", doc="d", owner="o", of=replace(stream, sessions=None), columns=COLUMNS)
     assert _judge(dataset=free)[DAY]["row_count"].passed
 
 

@@ -4,20 +4,23 @@ Here: tables from specs, partition reads and rewrites, appends that carry proper
 engines that read them directly. Not here: what the properties mean (landing), SQL (serving), versions (contract).
 """
 
+import os
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quantlake.adapters.lake import maintenance
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
-from quantlake.ports import Commit, Files
+from quantlake.ports import Commit, Files, Maintained
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 PROPERTIES = {"write.parquet.compression-codec": "zstd", "write.metadata.delete-after-commit.enabled": "true"}
 # A retry of a stale append is rebased silently and lands rows twice: a lander reads the offsets again instead.
 NO_RETRY = {"commit.retry.num-retries": "0"}
+PLANNED_DATES = 100
 DATES = "quantlake.dates"  # in a snapshot's summary: the partitions that its commit touched
 
 
@@ -88,9 +92,7 @@ class Iceberg:
         table = self._table(spec)
         if table is None or (dates is not None and not dates):
             return schema.empty_table()
-        at = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
-        if snapshot_id is not None and at is None:
-            raise QuantLakeError(f"{spec.sql_name} no longer keeps snapshot {snapshot_id}: it has expired")
+        at = _snapshot(spec, table, snapshot_id) if snapshot_id is not None else None
         stored = table.schemas()[at.schema_id] if at is not None and at.schema_id is not None else table.schema()
         have = set(stored.column_names)
         selected = tuple(f.name for f in schema if f.name in have)
@@ -132,6 +134,45 @@ class Iceberg:
         except Exception as error:
             raise _conflict(spec, error) from error
 
+    def replace(self, spec: TableSpec, removed: pa.Table, rows: pa.Table) -> None:
+        table = self._table(spec)
+        if table is None:
+            raise QuantLakeError(f"there is no table {spec.sql_name}; it is made by the first landing")
+        there = _at_coordinates(removed)
+        found = table.scan(row_filter=there, selected_fields=("_offset",)).to_arrow().num_rows
+        if found != removed.num_rows:
+            raise QuantLakeError(
+                f"{spec.sql_name} has {found} of the {removed.num_rows} rows to replace: another writer changed them meanwhile; "
+                "nothing was committed, run it again"
+            )
+        touched = {*pc.unique(removed["partition_date"]).to_pylist(), *pc.unique(rows["partition_date"]).to_pylist()}
+        try:
+            table.overwrite(self._rows(table, rows), overwrite_filter=there, snapshot_properties={DATES: _listed(touched)})
+        except Exception as error:
+            raise _conflict(spec, error) from error
+
+    def batches(
+        self, spec: TableSpec, columns: Sequence[str] | None = None, *, nulls: Mapping[str, bool], dates: Collection[date] | None = None
+    ) -> Iterator[pa.Table]:
+        from pyiceberg.io.pyarrow import ArrowScan
+
+        table = self._table(spec)
+        if table is None:
+            return
+        schema = pa.schema([f.with_nullable(True) for f in spec.arrow if columns is None or f.name in columns])
+        have = set(table.schema().column_names)
+        is_ = _expressions()
+        where = is_.AlwaysTrue() if dates is None else _of_dates(dates)
+        for name, null in nulls.items():
+            where = is_.And(where, is_.IsNull(name) if null else is_.NotNull(name))
+        scan = table.scan(row_filter=where, selected_fields=tuple(f.name for f in schema if f.name in have))
+        # pyiceberg's own batch reader reads every file ahead of its consumer
+        for task in list(scan.plan_files()):
+            rows = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter).to_table([task])
+            if rows.num_rows:
+                arrays = [rows[f.name].cast(f.type) if f.name in have else pa.nulls(rows.num_rows, f.type) for f in schema]
+                yield pa.Table.from_arrays(arrays, schema=schema)
+
     def properties(self, spec: TableSpec) -> dict[str, str]:
         table = self._table(spec)
         return dict(table.properties) if table else {}
@@ -143,15 +184,27 @@ class Iceberg:
         with table.transaction() as transaction:
             transaction.set_properties(dict(properties))
 
-    def files(self, spec: TableSpec, dates: Collection[date] | None = None) -> Files:
+    def scan(self, spec: TableSpec, *, snapshot_id: int | None = None) -> pl.LazyFrame:
+        table = self._table(spec)
+        at = _snapshot(spec, table, snapshot_id) if table else None
+        if table is None or at is None:
+            return pl.DataFrame(spec.arrow.empty_table()).lazy()
+        os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # else each collect warns of a planner that is not installed
+        rows = pl.scan_iceberg(table, snapshot_id=at.snapshot_id)
+        have = set(rows.collect_schema().names())
+        types = pl.DataFrame(spec.arrow.empty_table()).schema
+        return rows.select(pl.col(n) if n in have else pl.lit(None, kind).alias(n) for n, kind in types.items())
+
+    def files(self, spec: TableSpec, dates: Collection[date] | None = None, *, snapshot_id: int | None = None) -> Files:
         table = self._table(spec)
         if table is None:
             return Files((), {}, None)
-        scan = table.scan(row_filter=_of_dates(dates)) if dates is not None else table.scan()
+        snapshot = _snapshot(spec, table, snapshot_id)
+        scan = table.scan(snapshot_id=snapshot_id)
+        scan = scan.filter(_covering(dates)) if dates is not None else scan
         tasks = list(scan.plan_files())
         if any(task.delete_files for task in tasks):
             raise QuantLakeError(f"{spec.sql_name} has delete files, which another writer made; compact it before reading")
-        snapshot = table.current_snapshot()
         fields = {f.field_id: (f.name, _duckdb_type(t.type)) for f, t in zip(table.schema().fields, table.schema().as_arrow(), strict=True)}
         return Files(tuple(t.file.file_path for t in tasks), fields, snapshot.snapshot_id if snapshot else None)
 
@@ -164,6 +217,21 @@ class Iceberg:
         table = self._table(spec)
         snapshot = table.current_snapshot() if table else None
         return _commit(snapshot) if snapshot else None
+
+    def maintain(self, spec: TableSpec, keep: timedelta) -> Maintained:
+        with self.lock(spec):
+            table = self._table(spec)
+            gone = maintenance.expired(table, datetime.now(UTC) - keep) if table else []
+            if table is None or not gone:
+                return Maintained(0, 0, 0)
+            files = maintenance.unreachable(table, gone)
+            try:
+                table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in gone]).commit()
+            except Exception as error:
+                raise _conflict(spec, error) from error
+            # after the commit, so that a crash between the two leaves files that nothing has, and never a snapshot without its files
+            maintenance.delete(table.io, files)
+        return Maintained(len(gone), len(files), sum(files.values()))
 
     @contextmanager
     def lock(self, spec: TableSpec) -> Iterator[None]:
@@ -201,6 +269,13 @@ class Iceberg:
         return pa.Table.from_arrays(arrays, schema=pa.schema([pa.field(f.name, f.type) for f in fields]))
 
 
+def _snapshot(spec: TableSpec, table: "Table", snapshot_id: int | None) -> "Snapshot | None":
+    found = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
+    if snapshot_id is not None and found is None:
+        raise QuantLakeError(f"{spec.sql_name} no longer keeps snapshot {snapshot_id}: it has expired")
+    return found
+
+
 def _commit(snapshot: "Snapshot") -> Commit:
     listed = snapshot.summary.additional_properties.get(DATES, "") if snapshot.summary else ""
     dates = frozenset(date.fromisoformat(d) for d in listed.split(",") if d)
@@ -211,6 +286,39 @@ def _of_dates(dates: Collection[date]) -> "BooleanExpression":
     from pyiceberg.expressions import In
 
     return In("partition_date", {d.isoformat() for d in dates})  # type: ignore[call-arg, arg-type]
+
+
+def _covering(dates: Collection[date]) -> "BooleanExpression":
+    """Holds for the files of these dates, of many also for those between: pyiceberg plans n dates over n files in 17 s at 1,000."""
+    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
+
+    if len(dates) <= PLANNED_DATES:
+        return _of_dates(dates)
+    first, last = min(dates).isoformat(), max(dates).isoformat()
+    return And(GreaterThanOrEqual("partition_date", first), LessThanOrEqual("partition_date", last))  # type: ignore[call-arg, arg-type]
+
+
+def _at_coordinates(rows: pa.Table) -> "BooleanExpression":
+    """The rows at these places: a term for each log and partition, however many offsets; gapless ones are a range alone."""
+    is_ = _expressions()
+    dates = pc.unique(rows["partition_date"]).to_pylist()
+    places = rows.group_by(["_log", "_partition"]).aggregate([("_offset", "list"), ("_offset", "min"), ("_offset", "max")])
+    terms = []
+    for place in places.to_pylist():
+        low, high, offsets = place["_offset_min"], place["_offset_max"], set(place["_offset_list"])
+        term = is_.And(is_.EqualTo("_log", place["_log"]), is_.EqualTo("_partition", place["_partition"]))
+        # also beside the set: Iceberg's statistics are not asked about one of more than 200
+        term = is_.And(term, is_.GreaterThanOrEqual("_offset", low), is_.LessThanOrEqual("_offset", high))
+        terms.append(term if len(offsets) == high - low + 1 else is_.And(term, is_.In("_offset", offsets)))
+    found: BooleanExpression = is_.And(_of_dates(dates), is_.Or(*terms) if len(terms) > 1 else terms[0])
+    return found
+
+
+def _expressions() -> Any:
+    """pyiceberg's expressions, whose generated signatures do not know the positional arguments that they take."""
+    from pyiceberg import expressions
+
+    return expressions
 
 
 def _listed(dates: Collection[date]) -> str:

@@ -17,10 +17,9 @@ import pyarrow as pa
 
 from quantlake.adapters.quality.probes import Probe, example, probes
 from quantlake.contract import Dataset, QuantLakeError, Stream
+from quantlake.contract.sessions import open_sessions
 from quantlake.contract.suites import check_names
 from quantlake.ports import CheckResult
-
-CALENDAR_START = date(1990, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _result(check: str, blocking: bool, verdicts: list[Verdict], rows: pa.Table,
 
 def _row_counts(dataset: Dataset, counts: dict[date, int]) -> dict[date, CheckResult]:
     """Zero rows is a warning on an open session of the calendar; where there is no session, or no calendar, it is legal."""
-    sessions = _sessions(dataset.calendar) if dataset.calendar and 0 in counts.values() else frozenset()
+    sessions = open_sessions(dataset.calendar) if dataset.calendar and 0 in counts.values() else frozenset()
     enough = pa.array([count > 0 or day not in sessions for day, count in counts.items()], pa.bool_())
     probe = Probe("row_count", "row_count", "missing", (), enough, "in_set", (True,))
     short = set(evaluate([probe])[0]) if counts else set()
@@ -138,14 +137,6 @@ def _row_counts(dataset: Dataset, counts: dict[date, int]) -> dict[date, CheckRe
         )
         for number, (day, count) in enumerate(counts.items())
     }  # fmt: skip
-
-
-@cache
-def _sessions(calendar: str) -> frozenset[date]:
-    """The open sessions that a calendar knows, from ``CALENDAR_START`` (its own default is 20 years back) to a year ahead."""
-    import exchange_calendars
-
-    return frozenset(exchange_calendars.get_calendar(calendar, start=str(CALENDAR_START)).sessions.date)
 
 
 @cache

@@ -3,9 +3,11 @@
 Here: what a trade is, how one is identified, what is suspicious about one. Not here: bars, or which format a source has.
 """
 
+from datetime import time
+
 import polars as pl
 
-from quantlake.contract import PARTITION_DATE, Column, Integer, Price, Size, Stream, Table, Text, TextList, Timestamp
+from quantlake.contract import PARTITION_DATE, Column, Integer, Price, Sessions, Size, Stream, Table, Text, TextList, Timestamp
 
 CONSOLIDATED_US = "usa"  # the consolidated tape, whose day is New York's
 
@@ -35,7 +37,7 @@ raw = Stream(
     topic_partitions=4,
     message_key="symbol",
     files="complete",
-    session_calendar="XNYS",
+    sessions=Sessions("XNYS", "America/New_York", opens=time(9, 30), due=time(22, 0)),
     columns=COLUMNS,
     key=("venue", "symbol", "trade_id"),
 )

@@ -1,0 +1,88 @@
+"""Redriving: dead letters are decoded again, and those that can be become rows in one Iceberg transaction.
+
+What brings one to life: its schema was registered since, the contract gained the writer's field, a decoder was mended. The
+transaction removes the dead letter and adds the row in its own date, so each offset stays in the table exactly once wherever this
+ends. Offsets are those of landing and stay as they are.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quantlake.contract import Stream
+from quantlake.landing.decode import decode
+from quantlake.landing.land import Report, partitions_of
+from quantlake.landing.tombstones import overtaken
+from quantlake.ports import RECORD_SCHEMA, Lake, Registry
+
+CHUNK_ROWS = 100_000  # a transaction's; its filter may have to name every offset
+CHUNK_BYTES = 128 << 20
+PLACE = ["_log", "_partition", "_offset", "partition_date"]
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """What a redrive did. ``dates`` are the touched partitions the contract can have, ``outside`` the others."""
+
+    rows: int = 0
+    still_dead: int = 0
+    dates: frozenset[date] = frozenset()
+    outside: frozenset[date] = frozenset()
+
+    def __add__(self, other: "Redriven") -> "Redriven":
+        return Redriven(self.rows + other.rows, self.still_dead + other.still_dead, self.dates | other.dates, self.outside | other.outside)
+
+
+def redrive(
+    stream: Stream, *, registry: Registry, lake: Lake, dates: Collection[date] | None = None, report: Report | None = None
+) -> Redriven:
+    """Decode a stream's dead letters again (``dates``: those of some partitions); ``report`` is told the dates of each commit.
+
+    One that fails for another reason than before is kept as a dead letter with that reason. A second redrive changes nothing.
+    Raises ``QuantLakeError`` (registry out of reach, another writer); what was committed before stays.
+    """
+    done = Redriven()
+    with lake.lock(stream.spec):
+        for letters in _chunks(lake.batches(stream.spec, nulls={"_error_class": False}, dates=dates)):
+            done += _redriven(stream, letters, registry, lake, report)
+    return done
+
+
+def _chunks(files: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    for letters in files:
+        held.append(letters)
+        if sum(t.num_rows for t in held) >= CHUNK_ROWS or sum(t.nbytes for t in held) >= CHUNK_BYTES:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _redriven(stream: Stream, letters: pa.Table, registry: Registry, lake: Lake, report: Report | None) -> Redriven:
+    logs = [letters.filter(pc.equal(letters["_log"], log)) for log in pc.unique(letters["_log"])]
+    letters, again = pa.concat_tables(logs), pa.concat_tables([_again(stream, part, registry) for part in logs])
+    alive = pc.is_null(again["_error_class"])
+    changed = pc.or_(alive, pc.fill_null(pc.not_equal(again["_error_class"], letters["_error_class"]), False))
+    came = pc.sum(alive).as_py()
+    if not pc.any(changed).as_py():
+        return Redriven(still_dead=letters.num_rows)
+    before, moved = overtaken(stream, again.filter(alive), lake)
+    removed = pa.concat_tables([letters.filter(changed).select(PLACE), before.select(PLACE)])
+    rows = pa.concat_tables([again.filter(changed), moved.cast(again.schema)])
+    lake.replace(stream.spec, removed, rows)
+    legal, outside = partitions_of(stream, pa.chunked_array([*removed["partition_date"].chunks, *rows["partition_date"].chunks]))
+    if report and legal:
+        report(stream, legal)
+    return Redriven(came, letters.num_rows - came, legal, outside)
+
+
+def _again(stream: Stream, letters: pa.Table, registry: Registry) -> pa.Table:
+    """The rows of one log's dead letters, decoded from their records as the broker gave them."""
+    columns = [letters["_value" if f.name == "value" else f.name].cast(f.type) for f in RECORD_SCHEMA]
+    rows = decode(stream, pa.Table.from_arrays(columns, schema=RECORD_SCHEMA), letters["_log"][0].as_py(), registry)
+    topic = rows.schema.get_field_index("_topic")
+    return rows.set_column(topic, rows.schema.field(topic), letters["_topic"])

@@ -1,0 +1,86 @@
+"""What Dagster recorded of each partition's latest build, and whether its inputs are still what it was built from.
+
+Nothing else is kept for this: a materialization carries its data version and those of its inputs as tags.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from quantlake.contract import Dataset, Stream
+from quantlake.orchestration.build import landed_outcomes
+from quantlake.ports import Platform
+
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version/"
+EVENTS = 500  # events read by one query
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The latest materialization of a partition: its run ("" outside any), its time (seconds since 1970), its tags."""
+
+    run_id: str
+    timestamp: float
+    tags: Mapping[str, str]
+    event: dg.AssetMaterialization
+
+    @property
+    def version(self) -> str:
+        return self.tags.get(DATA_VERSION, "")
+
+    def built_from(self, versions: Mapping[str, str]) -> bool:
+        """Whether these data versions, by path, are the inputs it was built from."""
+        return all(self.tags.get(INPUT_VERSION + path) == version for path, version in versions.items())
+
+
+def asset_key(dataset: Dataset) -> dg.AssetKey:
+    return dg.AssetKey([dataset.layer, dataset.family, dataset.name])
+
+
+def recorded(dataset: Dataset, instance: dg.DagsterInstance, dates: Collection[date] | None = None) -> dict[date, Recorded]:
+    """The latest materialization of each partition (None: of all). Dagster indexes only the data version, so events are read."""
+    key = asset_key(dataset)
+    partitions = {d.isoformat() for d in dates} if dates is not None else None
+    if partitions is not None and len(partitions) > EVENTS:  # an expression of so many terms costs more than all
+        partitions = None
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions)
+    ids = sorted(latest.values())
+    found: dict[date, Recorded] = {}
+    for start in range(0, len(ids), EVENTS):
+        wanted = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + EVENTS])
+        for record in instance.fetch_materializations(wanted, limit=EVENTS).records:
+            event = record.asset_materialization
+            if event and record.partition_key:
+                found[date.fromisoformat(record.partition_key)] = Recorded(record.run_id, record.timestamp, event.tags or {}, event)
+    return found
+
+
+def runs_tagged(instance: dg.DagsterInstance, tag: str, value: str) -> set[str]:
+    """The ids of the runs with a tag."""
+    return {run.run_id for run in instance.get_runs(dg.RunsFilter(tags={tag: value}))}
+
+
+def made_by(dataset: Dataset, instance: dg.DagsterInstance, runs: Collection[str], dates: Collection[date] | None = None) -> set[date]:
+    """The partitions whose latest materialization is of one of these runs."""
+    return {d for d, r in recorded(dataset, instance, dates).items() if r.run_id in runs}
+
+
+def up_to_date(dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance) -> set[date]:
+    """Those of ``dates`` whose latest materialization was built from what its inputs are; of a raw one, that shows what has landed."""
+    mine = recorded(dataset, instance, dates)
+    if isinstance(dataset, Stream):
+        versions = _versions(dataset, mine, platform, instance)
+        good = {d for d, r in mine.items() if d in versions and r.version == versions[d]}
+    else:
+        inputs = {i.path: _versions(i, mine, platform, instance) for i in dataset.inputs}
+        good = {d for d, r in mine.items() if r.built_from({path: versions.get(d, "") for path, versions in inputs.items()})}
+    return good & set(dates)
+
+
+def _versions(dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:
+    if isinstance(dataset, Stream):
+        return {o.partition: o.version for o in landed_outcomes(dataset, list(dates), platform)}
+    return {d: r.version for d, r in recorded(dataset, instance, dates).items()}

@@ -1,0 +1,62 @@
+"""The embedded profile's event log: Dagster's SQLite storage with its connections kept.
+
+Dagster opens an engine and a connection for every statement, so each event compiles its SQL anew: 6.1 ms an event, and a date of
+an asset has about seven. With the engines kept it is 1.3 ms.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.sql import create_engine
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy.engine import Connection, Engine
+
+BUSY_SECONDS = 60  # how long a statement waits for another process's
+ENGINES = 8  # the index and the runs being written or looked at; each keeps up to its pool's connections open
+
+
+class PooledSqliteEventLogStorage(SqliteEventLogStorage):
+    """Dagster's event log in SQLite files, a shard a run, over kept engines. Same files, same schema."""
+
+    _engines: OrderedDict[str, Engine]
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engines = OrderedDict()
+        self._tables: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> "PooledSqliteEventLogStorage":
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            engine = self._engines.pop(shard, None)
+            if engine is None:
+                # one connection, which threads may share: whoever uses it holds the lock
+                options = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+                engine = create_engine(self.conn_string_for_shard(shard), connect_args=options, pool_size=1)
+            self._engines[shard] = engine
+            while len(self._engines) > ENGINES:
+                self._engines.popitem(last=False)[1].dispose()
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.connect() as connection, connection.begin():
+                yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Asked for every check's event; a table that is there stays."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def dispose(self) -> None:
+        for engine in self._engines.values():
+            engine.dispose()
+        self._engines.clear()
+        super().dispose()
