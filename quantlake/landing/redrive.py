@@ -45,6 +45,9 @@ def redrive(
     Raises ``QuantLakeError`` (registry out of reach, another writer); what was committed before stays.
     """
     done = Redriven()
+    if not lake.exists(stream.spec):
+        return done
+    lake.ensure(stream.spec)  # a column the contract gained may be what they waited for
     with lake.lock(stream.spec):
         for letters in _chunks(lake.batches(stream.spec, nulls={"_error_class": False}, dates=dates)):
             done += _redriven(stream, letters, registry, lake, report)
@@ -53,11 +56,13 @@ def redrive(
 
 def _chunks(files: Iterable[pa.Table]) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
+    rows = size = 0
     for letters in files:
         held.append(letters)
-        if sum(t.num_rows for t in held) >= CHUNK_ROWS or sum(t.nbytes for t in held) >= CHUNK_BYTES:
+        rows, size = rows + letters.num_rows, size + letters.nbytes
+        if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
             yield pa.concat_tables(held)
-            held = []
+            held, rows, size = [], 0, 0
     if held:
         yield pa.concat_tables(held)
 

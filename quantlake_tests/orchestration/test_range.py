@@ -2,56 +2,27 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 import pytest
 
-from quantlake.cli.embedded import Embedded
-from quantlake.contract.catalog import Catalog
-from quantlake.datasets.market import bars_1m, trade_activity, trades
+from quantlake.datasets.market import trades
 from quantlake.orchestration.assemble import assemble
-from quantlake.orchestration.refresh import QUIET, RANGE_END, RANGE_START, refresh
-from quantlake.settings import Settings
-from quantlake.sources.importers import typed
-from quantlake.sources.publish import send
+from quantlake.orchestration.refresh import QUIET, refresh
+from quantlake.orchestration.tags import RANGE_END, RANGE_START
 from quantlake.wiring import Adapters
+from quantlake_tests.orchestration.market import GRAPH, arrive, market, materializations, trade
 
-GRAPH = Catalog((trades.raw, trades.trades, bars_1m.bars, trade_activity.trade_activity, bars_1m.rollup))
 DAYS = [date(2024, 3, 4) + timedelta(days=n) for n in range(4)]
 BAD = DAYS[2]
 
 
-def trade(day: date, number: int, price: str, known_at: datetime | None = None) -> dict[str, object]:
-    at = datetime(day.year, day.month, day.day, 15, number % 60, tzinfo=UTC)
-    return {
-        "symbol": "ACME", "venue": "simx", "trade_id": f"{day}-{number}", "price": Decimal(price), "size": Decimal("1.5"), "side": "buy",
-        "exchange": None, "conditions": None, "event_time": at, "known_at": known_at or at, "partition_date": day, "source_name": "test",
-        "source_version": None, "source_records": None, "line_number": number,
-    }  # fmt: skip
-
-
-def frame(rows: list[dict[str, object]]) -> pl.DataFrame:
-    schema = {c.name: pl.from_arrow(trades.raw.spec.arrow.empty_table()).schema[c.name] for c in trades.raw.columns}  # type: ignore[union-attr]
-    return pl.DataFrame(rows, schema=schema)
-
-
 @pytest.fixture
-def adapters(tmp_path: Path) -> Iterator[Adapters]:
-    found = Adapters(Settings(home=tmp_path))
-    with Embedded(found, GRAPH):
-        rows = [trade(day, n, "-1" if (day, n) == (BAD, 3) else "10.25") for day in DAYS for n in range(5)]
-        send(found.broker, found.registry, trades.raw, typed(trades.raw, frame(rows)))
+def adapters(home: Path) -> Iterator[Adapters]:
+    with market(home) as found:
+        arrive(found, *(trade(day, n, "-1" if (day, n) == (BAD, 3) else "10.25") for day in DAYS for n in range(5)))
         yield found
-
-
-def records(instance: dg.DagsterInstance, path: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for record in instance.fetch_materializations(dg.AssetRecordsFilter(dg.AssetKey(path.split("/"))), limit=100).records:
-        found[str(record.partition_key)] = found.get(str(record.partition_key), 0) + 1
-    return found
 
 
 def test_good_dates_are_published_and_the_bad_one_fails_alone(adapters: Adapters) -> None:
@@ -62,9 +33,9 @@ def test_good_dates_are_published_and_the_bad_one_fails_alone(adapters: Adapters
         result = dg.materialize(assets, instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
         assert not result.success
         good = {str(day): 1 for day in DAYS if day != BAD}
-        assert records(instance, "raw/market/trades") == {str(day): 1 for day in DAYS}
-        assert records(instance, "curated/market/trades") == good
-        assert records(instance, "derived/market/bars_1m") == {}  # downstream of a failed step does not run
+        assert materializations(instance, "raw/market/trades") == {str(day): 1 for day in DAYS}
+        assert materializations(instance, "curated/market/trades") == good
+        assert materializations(instance, "derived/market/bars_1m") == {}  # downstream of a failed step does not run
         logged = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         evaluations = [entry.get_dagster_event().asset_check_evaluation_data for entry in logged]
         checks = {e.partition: e.passed for e in evaluations if e.asset_key.path[0] == "curated" and e.check_name == "in_range"}
@@ -77,14 +48,14 @@ def test_good_dates_are_published_and_the_bad_one_fails_alone(adapters: Adapters
         done = refresh(GRAPH, GRAPH.datasets, adapters, instance, landing=False)  # takes the good dates further
         assert [(path, day) for path, day, _ in done.rejected] == [("curated/market/trades", BAD)]
         for path in ("derived/market/bars_1m", "rollup/market/bars_1m", "feature/market/trade_activity"):
-            assert records(instance, path) == good
+            assert materializations(instance, path) == good
 
         mended = datetime(2024, 3, 9, tzinfo=UTC)
-        send(adapters.broker, adapters.registry, trades.raw, typed(trades.raw, frame([trade(BAD, 3, "11", mended)])))
+        arrive(adapters, trade(BAD, 3, "11", mended))
         done = refresh(GRAPH, GRAPH.datasets, adapters, instance)
         # the correction's own history holds the bad version, which the latest view does not show
         assert not done.rejected and not done.errors
-        assert records(instance, "rollup/market/bars_1m") == {str(day): 1 for day in DAYS}
+        assert materializations(instance, "rollup/market/bars_1m") == {str(day): 1 for day in DAYS}
         assert not refresh(GRAPH, GRAPH.datasets, adapters, instance).outcomes
 
 

@@ -107,6 +107,7 @@ def test_many_dates_are_few_files(lake: Iceberg) -> None:
     days = [date(2023, 1, 1) + timedelta(days=n) for n in range(500)]
     lake.publish(spec, days, things(*({"partition_date": d} for d in days), spec=spec))
     assert len(lake.files(spec).paths) == 2 and lake.counts(spec) == dict.fromkeys(days, 1)
+    assert lake.read(spec, days[::2], ["id"]).num_rows == 250 and lake.read(spec, days[:3], ["id"]).num_rows == 3
 
 
 def test_rows_of_other_dates_are_refused(lake: Iceberg) -> None:

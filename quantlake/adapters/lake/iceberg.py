@@ -95,9 +95,12 @@ class Iceberg:
         at = _snapshot(spec, table, snapshot_id) if snapshot_id is not None else None
         stored = table.schemas()[at.schema_id] if at is not None and at.schema_id is not None else table.schema()
         have = set(stored.column_names)
-        selected = tuple(f.name for f in schema if f.name in have)
-        scan = table.scan(selected_fields=selected, snapshot_id=snapshot_id)
-        rows = (scan.filter(_of_dates(dates)) if dates is not None else scan).to_arrow()
+        many = dates is not None and len(dates) > PLANNED_DATES
+        selected = {f.name for f in schema if f.name in have} | ({"partition_date"} if many else set())
+        scan = table.scan(selected_fields=tuple(selected), snapshot_id=snapshot_id)
+        rows = (scan.filter(_covering(dates)) if dates is not None else scan).to_arrow()
+        if many and dates is not None:
+            rows = rows.filter(pc.is_in(rows["partition_date"], pa.array(list(dates), pa.date32())))
         return pa.Table.from_arrays(
             [rows[f.name].cast(f.type) if f.name in have else pa.nulls(rows.num_rows, f.type) for f in schema], schema=schema
         )
