@@ -36,8 +36,9 @@ def backfill(
     adapters, graph = platform(), catalog()
     chosen = selected(graph, select)
     span = _span(first, last, chosen)
-    with open_instance(adapters.settings.dagster_home) as instance:
-        reap(instance, recorded=True)  # a backfill that was killed is taken up where it stopped
+    if adapters.embedded:
+        with open_instance(adapters.settings.dagster_home) as instance:
+            reap(instance, recorded=True)  # a rebuild that was killed is taken up where it stopped
     if not refreshed(adapters, graph, chosen, landing=_broker_runs(adapters), span=span, again=rebuild, requested_by="backfill"):
         raise typer.Exit(1)
 

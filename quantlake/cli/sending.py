@@ -34,6 +34,7 @@ def simulate(
     days: Annotated[int, typer.Option(min=1, help="Calendar days.")] = 3,
     symbols: Annotated[int, typer.Option(min=1, help="Instruments: three fifths equities, the rest crypto.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same messages.")] = 7,
+    trades_per_day: Annotated[int, typer.Option(min=1, help="On average, of each symbol.")] = 2_000,
 ) -> None:
     """Send seeded simulated trades and news, with planted duplicates, late rows, an undecodable message and a zero-size trade."""
     from quantlake.sources import simulate as simulator
@@ -44,7 +45,7 @@ def simulate(
         raise QuantLakeError(f"--start {start!r} is no date; write it as 2024-03-04") from None
     adapters = platform()
     _ = adapters.broker  # no broker: say so before simulating
-    simulation = simulator.simulate(first, days, symbols, seed)
+    simulation = simulator.simulate(first, days, symbols, seed, trades_per_day)
     sent = send_simulation(adapters, simulation)
     show.out.print(f"sent {sent:,} messages, {simulation.dead_letters} of them undecodable", highlight=False)
 

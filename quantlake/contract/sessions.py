@@ -34,8 +34,8 @@ class Sessions:
             raise QuantLakeError(f"sessions of {self.calendar}: weekdays {self.weekdays!r} must be seven of 0 and 1, from Monday")
         try:
             ZoneInfo(self.timezone)
-        except (OSError, ValueError) as error:
-            raise QuantLakeError(f"sessions of {self.calendar}: {self.timezone!r} is no IANA time zone ({error})") from None
+        except (KeyError, OSError, ValueError):
+            raise QuantLakeError(f"sessions of {self.calendar}: {self.timezone!r} is no IANA time zone") from None
 
     @property
     def window(self) -> timedelta:

@@ -13,7 +13,9 @@ from quantlake.orchestration.launcher import DIED, living_worker
 def configuration(folder: Path) -> dict[str, Any]:
     """The embedded profile's ``dagster.yaml``, everything below ``folder``; the repository's own one is the same, relative."""
     return {
-        "storage": {"sqlite": {"base_dir": str(folder)}},
+        "storage": {
+            "custom": {"module": "quantlake.orchestration.storage", "class": "PooledSqliteStorage", "config": {"base_dir": str(folder)}},
+        },
         "local_artifact_storage": {
             "module": "dagster._core.storage.root", "class": "LocalArtifactStorage", "config": {"base_dir": str(folder)},
         },
@@ -24,7 +26,7 @@ def configuration(folder: Path) -> dict[str, Any]:
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
         "run_launcher": {"module": "quantlake.orchestration.launcher", "class": "WarmRunLauncher"},
-        # a run holds no slot while it waits for another, so no number can block a backfill; two, for two cores
+        # no run waits for another, so any number gets a backfill done; two, for two cores
         "run_queue": {"max_concurrent_runs": 2, "dequeue_interval_seconds": 1},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 10},
         "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
@@ -49,7 +51,8 @@ def _signed(content: dict[str, Any]) -> str:
     import yaml
 
     body = yaml.safe_dump(content, sort_keys=False)
-    return f"# Written by quantlake; edit it as you like, then it is kept as it is. {hashlib.sha256(body.encode()).hexdigest()}\n{body}"
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return f"# Written by quantlake; edit it as you like, then it is kept as it is. {digest}\n{body}"
 
 
 def _as_written(found: str, folder: Path) -> bool:
@@ -58,18 +61,24 @@ def _as_written(found: str, folder: Path) -> bool:
     first, _, body = found.partition("\n")
     if first == "# Written by quantlake; edit it as you like, it is not written again.":  # the form without a hash
         content = {key: value for key, value in configuration(folder).items() if key not in ("run_launcher", "run_queue")}
+        content["storage"] = {"sqlite": {"base_dir": str(folder)}}
         return bool(body == yaml.safe_dump(content, sort_keys=False))
     return first.endswith(hashlib.sha256(body.encode()).hexdigest())
 
 
-def reap(instance: dg.DagsterInstance) -> list[str]:
+def reap(instance: dg.DagsterInstance, *, recorded: bool = False) -> list[str]:
     """End the runs that a dead process left behind, and give their ids: STARTING and STARTED ones fail (and so are tried again
     where the daemon may), CANCELING ones are canceled. Queued runs are the daemon's.
 
     For whoever alone owns the instance, before anything is launched: a run of which no process is recorded counts as dead.
+    ``recorded``: only those of which one is; for whoever shares the instance, on the one machine that runs it.
     """
     left = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=left)) if not living_worker(instance, run)]
+    dead = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=left)):
+        worker = living_worker(instance, run)
+        if worker == 0 or (worker is None and not recorded):
+            dead.append(run)
     for run in dead:
         instance.add_run_tags(run.run_id, {DIED: "true"})
         if run.status == dg.DagsterRunStatus.CANCELING:

@@ -1,4 +1,4 @@
-"""Runs start warm: a run's worker is forked from a server that holds the heavy modules, and any process can tell whether it lives.
+"""Runs start warm: a run's worker is forked from a server that has the heavy modules, and any process can tell if it lives.
 
 Here: the embedded profile's run launcher, and how the process of a run is recorded and judged. Not here: what a run does.
 Dagster's own launcher starts a Python a run, which imports feast, great_expectations and pyiceberg again, and cannot say whether
@@ -6,6 +6,7 @@ that Python still lives, so a killed run would stay STARTED for ever.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -30,11 +31,11 @@ DIED = "quantlake/died"
 # What a run imports that is no one's to edit while it serves: QuantLake and the datasets are read afresh by every run.
 # polars, chdb and onnxruntime start threads at import, which a fork would lose; they take 0.1-0.3 s each, so a run imports them.
 PRELOAD = (
-    "dagster._cli.api", "dagster._core.storage.sqlite_storage", "dagster._core.storage.local_compute_log_manager", "dagster._core.executor.in_process",
-    "pyarrow.compute", "pyarrow.dataset", "pyarrow.parquet", "pandas", "pyiceberg.catalog.sql", "pyiceberg_core",
-    "feast", "feast.infra.offline_stores.duckdb", "feast.infra.online_stores.sqlite", "great_expectations", "great_expectations.expectations",
-    "clickhouse_connect", "confluent_kafka.schema_registry", "fastavro", "duckdb", "ibis", "psycopg", "openlineage.client", "tokenizers",
-    "exchange_calendars", "pydantic_settings",
+    "dagster._cli.api", "dagster._core.storage.sqlite_storage", "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.executor.in_process", "pyarrow.compute", "pyarrow.dataset", "pyarrow.parquet", "pandas", "psycopg",
+    "pyiceberg.catalog.sql", "pyiceberg_core", "feast", "feast.infra.offline_stores.duckdb", "feast.infra.online_stores.sqlite",
+    "great_expectations", "great_expectations.expectations", "clickhouse_connect", "confluent_kafka.schema_registry", "fastavro",
+    "duckdb", "ibis", "openlineage.client", "tokenizers", "exchange_calendars", "pydantic_settings",
 )  # fmt: skip
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 ANSWER_SECONDS = 120.0  # the first answer comes after the imports: 10-15 s of CPU
@@ -48,7 +49,8 @@ def worker_tags() -> dict[str, str]:
 def living_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
     """The process id of a run's worker; 0 where it is dead, None where nothing says which process it is.
 
-    A run without our tag (another launcher's, or one of ``dagster asset materialize``) is judged by the process that logged its start.
+    A run without our tag (another launcher's, or one of ``dagster asset materialize``) is judged by the process that logged its
+    start.
     """
     if tag := run.tags.get(WORKER):
         pid, _, started = tag.partition(":")
@@ -72,7 +74,7 @@ class WarmRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         super().__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self._preload = preload
-        self._server: Server | None = None
+        self._servers: list[Server] = []  # the last forks; closing one that died would end the workers it has left
         self._lock = threading.Lock()
 
     @property
@@ -81,7 +83,7 @@ class WarmRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     @classmethod
     def config_type(cls) -> dict[str, dg.Field]:
-        return {"preload": dg.Field([str], is_required=False, description="Modules that the server imports; default: all that runs use.")}
+        return {"preload": dg.Field([str], is_required=False, description="What the server imports; default: what runs use.")}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> "WarmRunLauncher":
@@ -98,12 +100,12 @@ class WarmRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             raise _error(f"{python}; give them one Python, or set Dagster's DefaultRunLauncher in dagster.yaml")
         arguments = ExecuteRunArgs(job_origin=origin, run_id=context.dagster_run.run_id, instance_ref=self._instance.get_ref())
         with self._lock:
-            if self._server is None or not self._server.alive:
-                self._server = Server(self._preload)
+            if not self._servers or not self._servers[-1].alive:
+                self._servers.append(Server(self._preload))
             try:
-                self._server.fork(serialize_value(arguments))
+                self._servers[-1].fork(serialize_value(arguments))
             except OSError as error:
-                self._server.close()
+                self._servers[-1].kill()
                 raise _error(f"the server of warm workers gave no worker: {error}; its output is the daemon's") from error
 
     def terminate(self, run_id: str) -> bool:
@@ -112,7 +114,8 @@ class WarmRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             return False
         self._instance.report_run_canceling(run)
         if pid := living_worker(self._instance, run):
-            os.kill(pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGINT)
         else:  # a worker that is only being started reads this before it begins
             self._instance.report_run_canceled(run, message="Canceled; no process works on this run.")
         return True
@@ -134,9 +137,8 @@ class WarmRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     def dispose(self) -> None:
         with self._lock:
-            if self._server is not None:
-                self._server.close()
-                self._server = None
+            while self._servers:
+                self._servers.pop().close()
 
 
 class Server:
@@ -153,24 +155,23 @@ class Server:
             )
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
     def fork(self, request: str) -> int:
-        """The process id of a worker forked for ``request``, the arguments of ``dagster api execute_run``; OSError if there is none."""
+        """The process id of a worker forked for ``request``, the arguments of ``dagster api execute_run``; else OSError."""
         self._channel.sendall(request.encode() + b"\n")
         if answer := self._channel.recv(32):
             return int(answer)
         raise OSError("it ended")
 
-    def close(self) -> None:
-        self._channel.close()
+    def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._channel.close()
 
 
 def serve(channel: socket.socket, preload: Sequence[str]) -> str | None:

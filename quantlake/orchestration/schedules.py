@@ -1,4 +1,4 @@
-"""What runs daily by itself, whatever lands: maintenance of the lake, and the empty partitions of the days on which exchanges rest.
+"""What runs daily by itself, whatever lands: maintenance of the lake, and the empty partitions of exchanges' closed days.
 
 Here: when, over what, and why. Not here: how a table is maintained (the lake's adapter), the sweep (``automation``).
 """
@@ -32,23 +32,23 @@ def schedules(catalog: Catalog, platform: Callable[[], Platform]) -> list[dg.Sch
 
 
 def _closed_days(name: str, sessions: Sessions, datasets: list[Dataset]) -> dg.ScheduleDefinition:
-    """Requested half-way between opening and ``due``: from the one on it counts for the freshness policy, at the other it must be there."""
+    """Requested half-way between ``opens``, from when it counts for the freshness policy, and ``due``, when it must be there."""
 
     @dg.schedule(
         name=name, cron_schedule=_daily(sessions.middle), execution_timezone=sessions.timezone,
         target=dg.AssetSelection.assets(*(asset_key(d) for d in datasets)), default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Requests the day's partitions where {sessions.calendar} is closed; they come out empty, so nothing is overdue.",
+        description=f"Requests the day's partitions where {sessions.calendar} is closed, so that nothing is overdue.",
     )  # fmt: skip
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         local = context.scheduled_execution_time.astimezone(ZoneInfo(sessions.timezone))
-        day = (local.replace(tzinfo=None) - sessions.middle + timedelta(hours=12)).date()  # noon: a tick moved by a clock change errs less
+        day = (local.replace(tzinfo=None) - sessions.middle + timedelta(hours=12)).date()  # noon: changed clocks move ticks
         if not sessions.closed(day):
-            yield dg.SkipReason(f"{sessions.calendar} is open on {day}: its rows are due by {sessions.due:%H:%M} {sessions.timezone}")
+            yield dg.SkipReason(f"{sessions.calendar} is open on {day}: rows are due by {sessions.due:%H:%M} {sessions.timezone}")
             return
         why = f"{sessions.calendar} is closed on {day}"
         for start in sorted({d.start for d in datasets if d.start <= day}):  # a run has one partitioning, so one start
             members = [d for d in datasets if d.start == start]
-            context.log.info(f"{why}: requested {', '.join(d.path for d in members)} of that day, empty unless something came all the same")
+            context.log.info(f"{why}: requested {', '.join(d.path for d in members)} of that day, which should come out empty")
             yield dg.RunRequest(
                 run_key=f"{name}:{day}:{start}", partition_key=day.isoformat(), asset_selection=[asset_key(d) for d in members],
                 asset_check_keys=[], tags={REQUESTED_BY: why},
@@ -60,7 +60,10 @@ def _closed_days(name: str, sessions: Sessions, datasets: list[Dataset]) -> dg.S
 def _maintenance(catalog: Catalog, platform: Callable[[], Platform]) -> dg.ScheduleDefinition:
     specs = _lake_tables(catalog)
 
-    @dg.op(name="maintain_lake", description="Expires what each table of the lake no longer keeps, and deletes its files.", out=dg.Out(dg.Nothing))
+    @dg.op(
+        name="maintain_lake", out=dg.Out(dg.Nothing),
+        description="Expires what each table of the lake no longer keeps, and deletes its files.",
+    )  # fmt: skip
     def maintain(context: dg.OpExecutionContext) -> None:
         keep = timedelta(days=load().keep_snapshots_days)
         lake = platform().lake
@@ -73,21 +76,23 @@ def _maintenance(catalog: Catalog, platform: Callable[[], Platform]) -> dg.Sched
                 context.log.error(f"{spec.sql_name}: {failed[spec.sql_name]}")
                 continue
             if freed.expired:
-                context.log.info(f"{spec.sql_name}: {freed.expired} snapshots expired, {freed.files} files of {freed.bytes:,} bytes deleted")
+                context.log.info(f"{spec.sql_name}: {freed.expired} snapshots expired, {freed.files} files of them deleted")
                 records.append(dg.TableRecord({"table": spec.sql_name, **vars(freed)}))
-        freed_of: dict[str, Any] = {"tables": dg.MetadataValue.table(records, _FREED), "bytes": sum(int(str(r.data["bytes"])) for r in records)}
+        total = sum(int(str(r.data["bytes"])) for r in records)
+        found: dict[str, Any] = {"tables": dg.MetadataValue.table(records, _FREED), "bytes": total}
         if failed:
-            listed = "; ".join(f"{name}: {why}" for name, why in failed.items())
-            raise dg.Failure(f"{len(failed)} of {len(specs)} tables could not be maintained: {listed}", metadata=freed_of, allow_retries=False)
-        context.add_output_metadata(freed_of)
+            listed = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            why = f"{len(failed)} of {len(specs)} tables could not be maintained: {listed}"
+            raise dg.Failure(why, metadata=found, allow_retries=False)
+        context.add_output_metadata(found)
 
-    @dg.job(name="maintenance", description="Expires old snapshots of every table of the lake, rejected rows' included.")
+    @dg.job(name="maintenance", description="Expires old snapshots of every table of the lake, rejected ones too.")
     def job() -> None:
         maintain()
 
     @dg.schedule(
-        name="maintenance", job=job, cron_schedule=MAINTENANCE, execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Maintains every table of the lake, daily.",
+        name="maintenance", job=job, cron_schedule=MAINTENANCE, execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING, description="Maintains every table of the lake, daily.",
     )  # fmt: skip
     def requests(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         day = context.scheduled_execution_time.date()
@@ -105,7 +110,7 @@ _FREED = dg.TableSchema([
 
 def _lake_tables(catalog: Catalog) -> list[TableSpec]:
     stored = [d.spec for d in catalog.datasets if not isinstance(d, Rollup | EmbeddingIndex)]
-    return stored + [d.rejected_spec for d in catalog.datasets]
+    return stored + [d.rejected_spec for d in catalog.datasets if d.inputs]
 
 
 def _daily(after_midnight: timedelta) -> str:

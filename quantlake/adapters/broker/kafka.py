@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from quantlake.contract import QuantLakeError
 from quantlake.ports import RECORD_SCHEMA, Batch, Message
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, Producer, TopicPartition
 
 SILENCE_SECONDS = 5.0  # neither a record nor an end of partition for so long is an error, never an empty read
 OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after it met records younger than itself
@@ -107,13 +108,9 @@ class Kafka:
         return found
 
     def produce(self, topic: str, messages: Iterable[Message]) -> int:
-        from confluent_kafka import KafkaException, Producer
+        from confluent_kafka import KafkaException
 
-        producer = Producer(
-            {**self._client, "log_level": 0, "enable.idempotence": True, "linger.ms": 20, "compression.type": "zstd", "message.timeout.ms": 30_000,
-             "queue.buffering.max.messages": 500_000, "allow.auto.create.topics": False,
-             "message.max.bytes": MESSAGE_BYTES}
-        )  # fmt: skip
+        producer = self._producer
         self.partitions(topic)  # a producer never creates a topic
         refused: list[str] = []
         delivered = 0
@@ -137,10 +134,23 @@ class Kafka:
                     refused.append(error.args[0].str())
                     break
         producer.flush(60)
-        if refused or len(producer):
+        if unsent := len(refused) + len(producer):
+            producer.purge()  # what it still holds must not go out with the next messages
+            del self._producer
             why = refused[0] if refused else "no acknowledgement in 60 s"
-            raise QuantLakeError(f"{len(refused) + len(producer)} messages were not taken by topic {topic} of {self.address}: {why}")
+            raise QuantLakeError(f"{unsent} messages were not taken by topic {topic} of {self.address}: {why}")
         return delivered
+
+    @cached_property
+    def _producer(self) -> "Producer":
+        """Kept: an idempotent producer waits a second for its id before its first message."""
+        from confluent_kafka import Producer
+
+        return Producer(
+            {**self._client, "log_level": 0, "enable.idempotence": True, "linger.ms": 20, "compression.type": "zstd", "message.timeout.ms": 30_000,
+             "queue.buffering.max.messages": 500_000, "allow.auto.create.topics": False,
+             "message.max.bytes": MESSAGE_BYTES}
+        )  # fmt: skip
 
     def _consumer(self) -> "Consumer":
         from confluent_kafka import Consumer

@@ -4,7 +4,7 @@ Here: what follows from a table's metadata and manifests. Not here: locks and co
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 
+def limit(table: "Table", before: datetime) -> datetime:
+    """Up to when snapshots may go: ``before``, or the time of the latest one; in whole milliseconds, as pyiceberg compares."""
+    latest = max((s.timestamp_ms for s in table.metadata.snapshots), default=0)
+    return min(before.replace(microsecond=before.microsecond // 1000 * 1000), _committed_at(latest))
+
+
 def expired(table: "Table", before: datetime) -> "list[Snapshot]":
-    """Snapshots committed before a time, oldest first; never the current one, the latest, or one that a branch or tag names."""
-    metadata = table.metadata
-    ordered = sorted(metadata.snapshots, key=_sequence)
-    kept = {r.snapshot_id for r in metadata.refs.values()} | {metadata.current_snapshot_id, *(s.snapshot_id for s in ordered[-1:])}
-    return [s for s in ordered if s.timestamp_ms < before.timestamp() * 1000 and s.snapshot_id not in kept]
+    """Snapshots committed before a time; never the current one or one that a branch or tag names."""
+    named = {r.snapshot_id for r in table.metadata.refs.values()}
+    return [s for s in table.metadata.snapshots if _committed_at(s.timestamp_ms) < before and s.snapshot_id not in named]
 
 
 def unreachable(table: "Table", gone: "Sequence[Snapshot]") -> dict[str, int]:
     """The files, with their bytes, that no snapshot but those of ``gone`` has: data files, then manifests, then manifest lists.
 
-    Where history is one line, all that a kept snapshot has is its kept parent's or was added by itself. So only those without such
-    a parent are looked at (the oldest, and after a gap that a tag leaves), and their manifests only where a data file may go.
+    Where history is one line, all that a kept snapshot has is its kept parent's or was added by itself, so only those without such
+    a parent are looked at: the oldest, and after a gap that a tag leaves.
     """
     io = table.io
     ids = {s.snapshot_id for s in gone}
@@ -34,12 +38,10 @@ def unreachable(table: "Table", gone: "Sequence[Snapshot]") -> dict[str, int]:
     kept_ids = {s.snapshot_id for s in kept}
     witnesses = [s for s in kept if s.parent_snapshot_id not in kept_ids] if _in_line(table.metadata.snapshots) else kept
     living = {m.manifest_path: m for s in witnesses for m in s.manifests(io)}
-    lists, dead = {}, {}
-    for snapshot in gone:
-        lists[snapshot.manifest_list] = len(io.new_input(snapshot.manifest_list))
-        for m in snapshot.manifests(io):
-            if m.manifest_path not in living and m.added_snapshot_id not in kept_ids:
-                dead[m.manifest_path] = m
+    dead = {
+        m.manifest_path: m
+        for s in gone for m in s.manifests(io) if m.manifest_path not in living and m.added_snapshot_id not in kept_ids
+    }  # fmt: skip
     data = {
         e.data_file.file_path: e.data_file.file_size_in_bytes
         for m in dead.values() for e in m.fetch_manifest_entry(io) if e.snapshot_id not in kept_ids
@@ -47,7 +49,8 @@ def unreachable(table: "Table", gone: "Sequence[Snapshot]") -> dict[str, int]:
     for m in living.values() if data else ():
         for e in m.fetch_manifest_entry(io):
             data.pop(e.data_file.file_path, None)
-    return data | {path: m.manifest_length for path, m in dead.items()} | lists
+    manifests = {path: m.manifest_length for path, m in dead.items()}
+    return data | manifests | {s.manifest_list: len(io.new_input(s.manifest_list)) for s in gone}
 
 
 def delete(io: "FileIO", files: Iterable[str]) -> None:
@@ -60,8 +63,12 @@ def delete(io: "FileIO", files: Iterable[str]) -> None:
 
 
 def _in_line(snapshots: "Sequence[Snapshot]") -> bool:
-    """Whether each snapshot is the child of the one before it."""
+    """Whether each snapshot is the child of the one before it, as no rollback leaves them."""
     return all(later.parent_snapshot_id == earlier.snapshot_id for earlier, later in pairwise(sorted(snapshots, key=_sequence)))
+
+
+def _committed_at(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _sequence(snapshot: "Snapshot") -> int:
