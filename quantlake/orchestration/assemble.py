@@ -10,6 +10,7 @@ from quantlake.contract.catalog import Catalog
 from quantlake.orchestration.assets import Factory, Observer
 from quantlake.orchestration.automation import sensors, sweep
 from quantlake.orchestration.record import asset_key
+from quantlake.orchestration.schedules import schedules
 from quantlake.ports import Platform
 
 LAYERS = ("raw", "curated", "derived", "rollup", "feature", "embedding")
@@ -23,7 +24,7 @@ def assemble(
     return dg.Definitions(
         assets=[factory.asset(dataset) for dataset in catalog.datasets],
         sensors=sensors(catalog, platform),
-        schedules=[sweep(catalog, platform)],
+        schedules=[sweep(catalog, platform), *schedules(catalog, platform)],
         jobs=[job for layer in LAYERS for job in _jobs(layer, [d for d in catalog.datasets if d.layer == layer])],
         executor=executor or dg.in_process_executor,
     )

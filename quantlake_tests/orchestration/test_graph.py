@@ -55,7 +55,7 @@ def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
         "feature/market/trade_activity": ["derived/market/bars_1m"], "raw/alt/news": [], "curated/alt/news": ["raw/alt/news"],
         "embedding/alt/news": ["curated/alt/news"],
     }  # fmt: skip
-    assert found["jobs"] == ["curated", "derived", "embedding", "feature", "raw", "rollup"]
+    assert found["jobs"] == ["curated", "derived", "embedding", "feature", "maintenance", "raw", "rollup"]
     assert "rollup/market/bars_1m:equals_derived" in found["checks"]  # type: ignore[operator]
     assert found["heavy"] == []
     assert list(tmp_path.iterdir()) == []
