@@ -21,7 +21,7 @@ from quantlake.orchestration.conditions import condition_of
 from quantlake.orchestration.freshness import freshness_of
 from quantlake.orchestration.metadata import column_schema, preview
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, asset_key, made_by, runs_tagged, up_to_date
-from quantlake.orchestration.tags import DRAIN, ONLY_STALE, REBUILD, ROOT_RUN, requested_by
+from quantlake.orchestration.tags import DRAIN, ONLY_STALE, REBUILD, requested_by
 from quantlake.ports import CheckResult, LineageEvent, Platform
 
 OBSERVED = {"__source_asset_observation__": True}
@@ -86,11 +86,14 @@ class Factory:
         tags, instance = context.run.tags, context.instance
         if DRAIN in tags:
             return dates
-        done = up_to_date(dataset, dates, self.platform(), instance) if ONLY_STALE in tags else set()
+        root = instance.get_run_record_by_id(context.run.root_run_id) if context.run.root_run_id else None
         if REBUILD in tags:
             done = made_by(dataset, instance, runs_tagged(instance, REBUILD, tags[REBUILD]), dates)
-        elif context.run.root_run_id:
-            done |= made_by(dataset, instance, {context.run.root_run_id, *runs_tagged(instance, ROOT_RUN, context.run.root_run_id)}, dates)
+        elif ONLY_STALE in tags or root:
+            since = root.create_timestamp.timestamp() if root and ONLY_STALE not in tags else 0.0
+            done = up_to_date(dataset, dates, self.platform(), instance, since)
+        else:
+            done = set()
         if done:
             context.log.info(f"{dataset.path}: {len(done)} of {len(dates)} dates are done already")
         return [d for d in dates if d not in done]

@@ -68,9 +68,12 @@ def made_by(dataset: Dataset, instance: dg.DagsterInstance, runs: Collection[str
     return {d for d, r in recorded(dataset, instance, dates).items() if r.run_id in runs}
 
 
-def up_to_date(dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance) -> set[date]:
-    """Those of ``dates`` whose latest materialization was built from what its inputs are; of a raw one, that shows what has landed."""
-    mine = recorded(dataset, instance, dates)
+def up_to_date(
+    dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance, since: float = 0.0
+) -> set[date]:
+    """Those of ``dates`` whose latest materialization, not before ``since`` (seconds since 1970), was built from what its inputs are;
+    of a raw one, that shows what has landed."""
+    mine = {d: r for d, r in recorded(dataset, instance, dates).items() if r.timestamp >= since}
     if isinstance(dataset, Stream):
         versions = _versions(dataset, mine, platform, instance)
         good = {d for d, r in mine.items() if d in versions and r.version == versions[d]}

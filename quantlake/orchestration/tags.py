@@ -4,7 +4,6 @@ import dagster as dg
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-ROOT_RUN = "dagster/root_run_id"
 DRAIN = "quantlake/drain"  # lands what is pending and reports the touched dates only
 ONLY_STALE = "quantlake/only_stale"  # builds those dates of its range that are missing or older than their inputs
 REBUILD = "quantlake/rebuild"  # builds its range again; a name shared by the runs of one rebuild, of which none repeats another's date

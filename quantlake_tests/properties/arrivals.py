@@ -101,13 +101,13 @@ _news = st.builds(News, _at, st.sampled_from(("Rates <b>rise</b>", "Rates fall",
 _correction = st.builds(Correction, _of, _price, _size, st.sampled_from((0, 0, 50, -50)))
 _undecodable = st.builds(Undecodable, st.sampled_from((TRADES.topic, NEWS.topic)), st.sampled_from((b"", b"no", b"\0\0\0\0\1cut", None)))
 ARRIVALS = st.one_of(_trade, _trade, _correction, _news, st.builds(Repeat, _of), _undecodable)
-KILLS = st.builds(Kill, st.integers(1, 150), st.sampled_from((0, 0, 2, 10, 40)))
+KILLS = st.builds(Kill, st.integers(1, 120), st.sampled_from((0, 0, 2, 10, 40)))  # a refresh makes 60 to 120 calls
 
 
-def sequences(kills: st.SearchStrategy[Kill | None] = st.none()) -> st.SearchStrategy[list[Step]]:
-    """Sequences of arrivals, a refresh after each or after several."""
+def sequences(kills: st.SearchStrategy[Kill | None], most: int) -> st.SearchStrategy[list[Step]]:
+    """Up to ``most`` steps: a refresh after each arrival or after several."""
     arrivals = st.lists(ARRIVALS, min_size=1, max_size=5).map(tuple)
-    return st.lists(st.builds(Step, arrivals, kills), min_size=2, max_size=6)
+    return st.lists(st.builds(Step, arrivals, kills), min_size=2, max_size=most)
 
 
 class Topics:

@@ -92,7 +92,7 @@ class Stack:
         """Commits whose dates are not exactly those whose content they changed: table, dates listed, dates changed."""
         lake: Any = self.adapters.lake
         found = []
-        for dataset in (d for d in GRAPH.datasets if store_of(d, self.adapters) is lake):
+        for dataset in (d for d in GRAPH.datasets if store_of(d, self.adapters) is lake and lake.exists(d.spec)):
             operations = {
                 s.snapshot_id: s.summary.operation.value
                 for s in lake.catalog.load_table((dataset.layer, f"{dataset.family}_{dataset.name}")).metadata.snapshots
