@@ -140,7 +140,7 @@ def refreshed(
         warned = sum(not r.passed and not r.blocking for r in results)
         checks = f"{sum(r.passed for r in results)} passed" + (f", {warned} warned" if warned else "") + (f", {failed} FAILED" if failed else "")
         total = sum(o.rows for o in outcomes if o.good)
-        rows.append((dataset.path, len(outcomes), f"{total:,}", checks, f"{done.seconds.get(dataset.path, 0):.1f}"))
+        rows.append((dataset.path, len(outcomes), f"{total:,}", checks, f"{done.seconds[dataset.path]:.1f}" if dataset.path in done.seconds else ""))
     show.table(["asset", "dates", "rows", "checks", "seconds"], rows, right=["dates", "rows", "seconds"])
     show.out.print(f"{done.runs} runs in {time.monotonic() - started:.1f} s", highlight=False)
     for path, day, why in done.rejected:

@@ -47,14 +47,21 @@ class Api:
 
     def stop_sensor(self, name: str) -> None:
         """For a test that wants to be the one who requests."""
-        query = f"{{ sensorsOrError(repositorySelector: {REPOSITORY}) {{ ... on Sensors {{ results {{ name sensorState {{ id }} }} }} }} }}"
-        state = next(s["sensorState"]["id"] for s in self.ask(query)["sensorsOrError"]["results"] if s["name"] == name)
+        query = f"{{ sensorOrError(sensorSelector: {_selector(name)}) {{ ... on Sensor {{ sensorState {{ id }} }} }} }}"
+        state = self.ask(query)["sensorOrError"]["sensorState"]["id"]
         self.ask("mutation S($id: String!) { stopSensor(id: $id) { __typename } }", id=state)
+
+    def start_sensor(self, name: str) -> None:
+        self.ask(f"mutation {{ startSensor(sensorSelector: {_selector(name)}) {{ __typename }} }}")
+
+    def active(self) -> list[str]:
+        """The runs that are queued or going."""
+        query = "{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) { ... on Runs { results { runId } } } }"
+        return [run["runId"] for run in self.ask(query)["runsOrError"]["results"]]
 
     def ticks(self, sensor: str) -> list[dict[str, Any]]:
         """The ticks of a sensor, newest first: status, skipReason, runIds."""
-        selector = REPOSITORY[:-1] + f', sensorName: "{sensor}"}}'
-        query = f"{{ sensorOrError(sensorSelector: {selector}) {{ ... on Sensor {{ sensorState {{ ticks(limit: 100) {{ status skipReason runIds }} }} }} }} }}"
+        query = f"{{ sensorOrError(sensorSelector: {_selector(sensor)}) {{ ... on Sensor {{ sensorState {{ ticks(limit: 100) {{ status skipReason runIds }} }} }} }} }}"
         return self.ask(query)["sensorOrError"]["sensorState"]["ticks"]
 
     def launch_backfill(self, dates: list[str]) -> str:
@@ -72,3 +79,7 @@ class Api:
         """Its runs, newest first: runId, status, tags."""
         found = self.ask(RUNS, id=backfill)["runsOrError"]["results"]
         return [run | {"tags": {t["key"]: t["value"] for t in run["tags"]}} for run in found]
+
+
+def _selector(sensor: str) -> str:
+    return REPOSITORY[:-1] + f', sensorName: "{sensor}"}}'

@@ -43,6 +43,11 @@ class Trade:
 
 
 @dataclass(frozen=True)
+class Historical(Trade):
+    """A trade of a recording: known when it happened, whenever it arrives."""
+
+
+@dataclass(frozen=True)
 class News:
     """An article."""
 
@@ -96,7 +101,8 @@ class Step:
 
 _at = st.builds(lambda day, clock: datetime.combine(day, clock, UTC), st.sampled_from(DAYS), st.sampled_from(TIMES))
 _of, _price, _size = st.integers(0, 20), st.integers(1, 9), st.sampled_from((1, 2, 5, 0))
-_trade = st.builds(Trade, st.sampled_from(SYMBOLS), st.sampled_from(VENUES), _at, _price, _size)
+_traded = (st.sampled_from(SYMBOLS), st.sampled_from(VENUES), _at, _price, _size)
+_trade, HISTORICAL = st.builds(Trade, *_traded), st.builds(Historical, *_traded)
 _news = st.builds(News, _at, st.sampled_from(("Rates <b>rise</b>", "Rates fall", "Bitcoin &amp; gold")))
 _correction = st.builds(Correction, _of, _price, _size, st.sampled_from((0, 0, 50, -50)))
 _undecodable = st.builds(Undecodable, st.sampled_from((TRADES.topic, NEWS.topic)), st.sampled_from((b"", b"no", b"\0\0\0\0\1cut", None)))
@@ -104,10 +110,10 @@ ARRIVALS = st.one_of(_trade, _trade, _correction, _news, st.builds(Repeat, _of),
 KILLS = st.builds(Kill, st.integers(1, 120), st.sampled_from((0, 0, 2, 10, 40)))  # a refresh makes 60 to 120 calls
 
 
-def sequences(kills: st.SearchStrategy[Kill | None], most: int) -> st.SearchStrategy[list[Step]]:
+def sequences(arrivals: st.SearchStrategy[Arrival], kills: st.SearchStrategy[Kill | None], most: int) -> st.SearchStrategy[list[Step]]:
     """Up to ``most`` steps: a refresh after each arrival or after several."""
-    arrivals = st.lists(ARRIVALS, min_size=1, max_size=5).map(tuple)
-    return st.lists(st.builds(Step, arrivals, kills), min_size=2, max_size=most)
+    several = st.lists(arrivals, min_size=1, max_size=5).map(tuple)
+    return st.lists(st.builds(Step, several, kills), min_size=2, max_size=most)
 
 
 class Topics:
@@ -124,7 +130,8 @@ class Topics:
         match arrival:
             case Trade(symbol, venue, at, price, size):
                 key = {"symbol": symbol, "venue": venue, "trade_id": number}
-                self._send(TRADES, new | key | {"event_time": at, "price": Decimal(price), "size": Decimal(size)})
+                known = {"known_at": at if isinstance(arrival, Historical) else now}
+                self._send(TRADES, new | key | known | {"event_time": at, "price": Decimal(price), "size": Decimal(size)})
             case News(at, title):
                 self._send(NEWS, new | {"source": "wire", "guid": number, "event_time": at, "title": title})
             case Correction(of, price, size, seconds) if self._sent:
@@ -137,8 +144,17 @@ class Topics:
             case Undecodable(topic, value):
                 self._adapters.broker.produce(topic, [Message(b"any", value)])
 
+    def send_again(self, adapters: Adapters) -> None:
+        """Every row so far, in order, known when it was, to another broker."""
+        for stream, row in self._sent:
+            _send(adapters, stream, row)
+
     def _send(self, stream: Stream, row: dict[str, Any]) -> None:
         self._sent.append((stream, row))
-        frame = pl.DataFrame([row], schema=pl.DataFrame(stream.spec.arrow.empty_table()).select(c.name for c in stream.columns).schema)
-        assert stream.filler
-        send(self._adapters.broker, self._adapters.registry, stream, typed(stream, stream.filler(frame)))
+        _send(self._adapters, stream, row)
+
+
+def _send(adapters: Adapters, stream: Stream, row: dict[str, Any]) -> None:
+    frame = pl.DataFrame([row], schema=pl.DataFrame(stream.spec.arrow.empty_table()).select(c.name for c in stream.columns).schema)
+    assert stream.filler
+    send(adapters.broker, adapters.registry, stream, typed(stream, stream.filler(frame)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quantlake.serving.query import QueryService
 from quantlake_tests.conftest import temporary_folder
-from quantlake_tests.properties.arrivals import GRAPH, Step, Topics, sequences
+from quantlake_tests.properties.arrivals import ARRIVALS, GRAPH, Step, Topics, sequences
 from quantlake_tests.properties.stack import stack
 
 MANY = int(os.environ.get("QUANTLAKE_EXAMPLES", "60"))
@@ -28,7 +28,7 @@ QUESTIONS = (
 
 
 @settings(SLOW, max_examples=2, derandomize=True)
-@given(sequences(st.none(), most=3))
+@given(sequences(ARRIVALS, st.none(), most=3))
 def test_what_was_answered_at_a_time_is_answered_for_that_time_later(steps: list[Step]) -> None:
     holds(steps)
 
@@ -36,7 +36,7 @@ def test_what_was_answered_at_a_time_is_answered_for_that_time_later(steps: list
 @pytest.mark.faults
 @pytest.mark.timeout(MANY * 120)
 @settings(SLOW, max_examples=MANY)
-@given(sequences(st.none(), most=6))
+@given(sequences(ARRIVALS, st.none(), most=6))
 def test_so_it_is_over_many_sequences(steps: list[Step]) -> None:
     holds(steps)
 
