@@ -8,13 +8,14 @@ import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
+from quantlake.orchestration.build import landed_outcomes
 from quantlake.orchestration.conditions import condition_of
 from quantlake.orchestration.record import asset_key
 from quantlake.orchestration.staleness import Work, grouped, spans, state
@@ -107,6 +108,8 @@ def _touched(
     if commits and commits[0].sequence > before.sequence + 1:  # some have expired, so all that is stale is asked for
         dates |= platform.lake.counts(stream.spec).keys()
     touched = {d for d in dates if stream.start <= d <= today} | {date.fromisoformat(d) for d in before.held}
+    lately = [d for d in sorted(touched) if today - d <= timedelta(days=1)]  # where dead letters are dated
+    touched -= {o.partition for o in landed_outcomes(stream, lately, platform) if not o.rows}
     active = instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE), tags={STREAM: stream.path}))
     going = [(date.fromisoformat(str(r.tags[RANGE_START])), date.fromisoformat(str(r.tags[RANGE_END]))) for r in active]
     held = {d for d in touched if any(first <= d <= last for first, last in going)}

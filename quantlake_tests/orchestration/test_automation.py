@@ -13,6 +13,7 @@ from quantlake.orchestration.assets import report_landing
 from quantlake.orchestration.automation import ACTIVE
 from quantlake.orchestration.refresh import QUIET
 from quantlake.orchestration.tags import RANGE_END, RANGE_START
+from quantlake.ports import Message
 from quantlake.wiring import Adapters
 from quantlake_tests.orchestration.market import BUILT, GRAPH, arrive, market, materializations, trade
 
@@ -80,6 +81,10 @@ def test_landing_requests_what_is_built_from_the_touched_dates_once(daemon: Daem
     assert daemon.run() == [True]
     assert all(materializations(daemon.instance, path) == {str(d): 1 for d in DAYS} for path in BUILT)
     assert daemon.tick("new_data") == [] and daemon.tick("changed_inputs") == []
+
+    daemon.adapters.broker.produce(GRAPH.streams[0].topic, [Message(b"ACME", b"no frame")])
+    daemon.land()
+    assert daemon.tick("new_data") == []  # nothing is built from a dead letter
 
     arrive(daemon.adapters, trade(DAYS[0], 7), trade(DAYS[2], 1))  # a late row and an exact repeat
     daemon.land()

@@ -116,6 +116,26 @@ def sequences(arrivals: st.SearchStrategy[Arrival], kills: st.SearchStrategy[Kil
     return st.lists(st.builds(Step, several, kills), min_size=2, max_size=most)
 
 
+ONE_OF_EACH = [
+    Step((
+        Trade("ACME", "usa", datetime(2024, 3, 4, 15, 0, 5, tzinfo=UTC), 3, 1),
+        Trade("ACME", "usa", datetime(2024, 3, 4, 15, 20, tzinfo=UTC), 4, 2),
+        Trade("BTC-USD", "coinbase", datetime(2024, 3, 5, 23, 59, 58, tzinfo=UTC), 5, 2),
+        News(datetime(2024, 3, 4, 15, tzinfo=UTC), "Rates <b>rise</b>"),
+        Undecodable(TRADES.topic, b"no"),
+    )),
+    Step((
+        Trade("ACME", "usa", datetime(2024, 3, 5, 4, 59, 59, tzinfo=UTC), 6, 1),  # late, and of the fourth in New York
+        Trade("BTC-USD", "coinbase", datetime(2024, 3, 6, 0, 0, 1, tzinfo=UTC), 7, 0),
+        Correction(0, price=8, size=5, seconds=0),
+        Repeat(2),
+        Undecodable(NEWS.topic, None),
+    ), Kill(call=45, milliseconds=2)),
+    Step((Correction(3, price=2, size=1, seconds=0), Correction(1, price=2, size=1, seconds=0), Repeat(0))),
+]  # fmt: skip
+"""A sequence that every run of the tests plays; those that are drawn take minutes."""
+
+
 class Topics:
     """Plays arrivals into a broker; what is sent is known at that moment."""
 

@@ -45,8 +45,8 @@ class Stack:
         done = refresh(GRAPH, GRAPH.datasets, self.adapters, self.instance)
         assert not done.errors and not done.rejected, (done.errors, done.rejected)
 
-    def refresh_killed(self, kill: Kill) -> None:
-        """As ``refresh``, in a process of its own that is killed, if it does not end before."""
+    def refresh_killed(self, kill: Kill) -> bool:
+        """As ``refresh``, in a process of its own that is killed; False where it ended before."""
         reap(self.instance)
         process = _processes.Process(target=_refresh_and_die, args=(self.adapters.settings.root, kill))
         before = {name: os.environ.get(name) for name in ONE_THREAD}
@@ -56,6 +56,7 @@ class Stack:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
         process.join(120)
         assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
+        return process.exitcode != 0
 
     def content(self) -> dict[str, dict[date, Fingerprint]]:
         """The fingerprint of every partition of every asset, as `quantlake fingerprint` hashes it."""

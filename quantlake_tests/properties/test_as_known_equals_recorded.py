@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quantlake.serving.query import QueryService
 from quantlake_tests.conftest import temporary_folder
-from quantlake_tests.properties.arrivals import ARRIVALS, GRAPH, Step, Topics, sequences
+from quantlake_tests.properties.arrivals import ARRIVALS, GRAPH, ONE_OF_EACH, Step, Topics, sequences
 from quantlake_tests.properties.stack import stack
 
 MANY = int(os.environ.get("QUANTLAKE_EXAMPLES", "60"))
@@ -27,10 +27,8 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-@settings(SLOW, max_examples=2, derandomize=True)
-@given(sequences(ARRIVALS, st.none(), most=3))
-def test_what_was_answered_at_a_time_is_answered_for_that_time_later(steps: list[Step]) -> None:
-    holds(steps)
+def test_what_was_answered_at_a_time_is_answered_for_that_time_later() -> None:
+    holds(ONE_OF_EACH)
 
 
 @pytest.mark.faults
