@@ -171,7 +171,8 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
         results[day] = _unbuilt(dataset, reason)
 
     now = fingerprints(candidates, dataset.stored_columns)
-    stored = fingerprints(store.read(dataset.spec, dates), dataset.stored_columns)
+    held = store.read(dataset.spec, dates)
+    stored = fingerprints(held, dataset.stored_columns)
     outcomes = []
     by_day = {d: judged.filter(pc.equal(judged["partition_date"], pa.scalar(d))) for d in dates} if len(dates) > 1 else {dates[0]: judged}
     for day in dates:
@@ -183,6 +184,8 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
         ))  # fmt: skip
     publish = [o.partition for o in outcomes if o.good and o.changed]
     if publish:
+        if isinstance(dataset, FeatureView):
+            _withdraw(dataset, publish, held, candidates, platform)
         store.publish(dataset.spec, publish, _of(candidates, publish))
     if store is platform.lake and (commit := platform.lake.last_commit(dataset.spec)):
         outcomes = [replace(o, snapshot_id=commit.snapshot_id) if o.good else o for o in outcomes]
@@ -192,6 +195,22 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
         platform.features.write_online(dataset, _of(candidates, good))
     _reject(dataset, [o for o in outcomes if not o.good], judged, platform, run_id)
     return outcomes
+
+
+def _withdraw(view: FeatureView, dates: list[date], held: pa.Table, candidates: pa.Table, platform: Platform) -> None:
+    """Rows that these dates are about to lose must not stay online."""
+    place = [*view.entities, "event_time", "known_at"]
+    gone = pl.DataFrame(_of(held, dates)).join(pl.DataFrame(candidates), on=place, how="anti")
+    if not gone.height:
+        return
+
+    def remaining() -> pa.Table:
+        rows = platform.lake.read(view.spec)
+        others = rows.filter(pc.invert(pc.is_in(rows["partition_date"], pa.array(dates, pa.date32()))))
+        return pa.concat_tables([others, _of(candidates, dates)])
+
+    platform.features.apply([view])
+    platform.features.withdraw(view, gone.to_arrow(), remaining)
 
 
 def _read_inputs(

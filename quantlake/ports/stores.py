@@ -1,6 +1,6 @@
 """The ports of the stores that hold partitions: lake, OLAP, vectors; and the feature store."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -170,6 +170,10 @@ class FeatureStore(Protocol):
 
     def write_online(self, view: FeatureView, rows: pa.Table) -> int:
         """Offer rows (``view.columns``); for each entity the newest is kept, never replaced by an older one. Returns entities written."""
+        ...
+
+    def withdraw(self, view: FeatureView, gone: pa.Table, remaining: Callable[[], pa.Table]) -> int:
+        """Before the offline table loses the rows ``gone``: an entity that shows one of them gets the newest of ``remaining()``."""
         ...
 
     def read_online(self, view: FeatureView, entities: Mapping[str, Sequence[Any]]) -> pa.Table:

@@ -117,17 +117,35 @@ def test_the_newest_row_of_an_entity_stays(store: FeastStore) -> None:
     assert store.write_online(VIEW, table(row(1, 9.0), row(1, 2.0, symbol="BAC"))) == 1
     assert online(store, "IBM", "BAC") == [3, 2]
     assert store.write_online(VIEW, table(row(2, 4.0, known=90))) == 1
-    assert store.write_online(VIEW, table(row(2, 5.0, known=89), row(2, 6.0, known=90))) == 0
+    assert store.write_online(VIEW, table(row(2, 5.0, known=89))) == 0
     assert online(store, "IBM") == [4]
+    assert store.write_online(VIEW, table(row(2, 6.0, known=90))) == 1
+    assert online(store, "IBM") == [6]  # of the same times the last: what was computed again from late rows
     assert store.write_online(VIEW, table(row(2 + 1 / 60e6, 7.0))) == 1
     assert online(store, "IBM") == [7]
     assert store.write_online(VIEW, table()) == 0
 
 
+def test_a_withdrawn_row_does_not_stay_online(store: FeastStore) -> None:
+    store.write_online(VIEW, table(row(2, 3.0), row(2, 5.0, symbol="BAC"), row(1, 8.0, symbol="S")))
+    asked: list[int] = []
+
+    def remaining() -> pa.Table:
+        asked.append(1)
+        return table(row(1, 1.0), row(0, 0.5))
+
+    assert store.withdraw(VIEW, table(row(1, 9.0), row(2, 9.0, symbol="S")), remaining) == 0
+    assert online(store, "IBM", "BAC", "S") == [3, 5, 8] and not asked  # none of them shows such a row
+    assert store.withdraw(VIEW, table(row(2, 3.0), row(2, 5.0, symbol="BAC")), remaining) == 2
+    assert online(store, "IBM", "BAC", "S") == [1, None, 8]
+    assert store.write_online(VIEW, table(row(0, 2.0, symbol="BAC"))) == 1
+    assert online(store, "BAC") == [2]
+
+
 def test_many_entities(store: FeastStore) -> None:
     names = [f"S{n}" for n in range(2_500)]
     assert store.write_online(VIEW, table(*(row(0, float(n), symbol=s) for n, s in enumerate(names)))) == 2_500
-    assert store.write_online(VIEW, table(*(row(0, symbol=s) for s in names), row(1, -1.0, symbol="S7"))) == 1
+    assert store.write_online(VIEW, table(*(row(-1, symbol=s) for s in names), row(1, -1.0, symbol="S7"))) == 1
     assert online(store, "S7", "S2499") == [-1, 2499]
 
 

@@ -54,7 +54,7 @@ class Stack:
         process.start()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-        process.join(120)
+        process.join(300)
         assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
         return process.exitcode != 0
 

@@ -32,7 +32,7 @@ def test_what_was_answered_at_a_time_is_answered_for_that_time_later() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(MANY * 120)
+@pytest.mark.timeout(MANY * 240)
 @settings(SLOW, max_examples=MANY)
 @given(sequences(ARRIVALS, st.none(), most=6))
 def test_so_it_is_over_many_sequences(steps: list[Step]) -> None:

@@ -101,7 +101,7 @@ class FeastStore:
         self._known.update(view.name for view in views)
 
     def write_online(self, view: FeatureView, rows: pa.Table) -> int:
-        """Offer rows (``view.columns``); each entity keeps the one of the greatest (event_time, known_at).
+        """Offer rows (``view.columns``); each entity keeps the one of the greatest (event_time, known_at), of equals the last offered.
 
         Returns how many entities were written.
         """
@@ -109,11 +109,30 @@ class FeastStore:
         newest = _newest(view, rows)
         with self._lock(), _quiet():
             stored = self._stored_times(view, list(newest))
-            fresh = [row for key, row in newest.items() if key not in stored or stored[key] < _times(row)]
+            fresh = [row for key, row in newest.items() if key not in stored or stored[key] <= _times(row)]
             if fresh:
                 data = [_online_row(view, row) for row in fresh]
                 self._provider.online_write_batch(self.feast.config, self._view(view), data, None)
         return len(fresh)
+
+    def withdraw(self, view: FeatureView, gone: pa.Table, remaining: Callable[[], pa.Table]) -> int:
+        """Take back rows that the offline table is about to lose; before its commit, so that a kill between repeats it.
+
+        An entity that shows one of ``gone`` gets the newest of its ``remaining()`` rows, nulls where it has none. Returns how many.
+        Redis keeps a newer timestamp than the one offered: there the entity changes with its next newer row.
+        """
+        self._require(view)
+        lost: dict[Key, set[Times]] = {}
+        for row in gone.select([*view.entities, "event_time", "known_at"]).to_pylist():
+            lost.setdefault(tuple(row[key] for key in view.entities), set()).add(_times(row))
+        with self._lock(), _quiet():
+            shown = [key for key, times in self._stored_times(view, list(lost)).items() if times in lost[key]]
+            if shown:
+                newest = _newest(view, remaining())
+                nothing = dict.fromkeys((c.name for c in view.features), None) | {"event_time": EPOCH, "known_at": EPOCH}
+                rows = [newest.get(key) or nothing | dict(zip(view.entities, key, strict=True)) for key in shown]
+                self._provider.online_write_batch(self.feast.config, self._view(view), [_online_row(view, row) for row in rows], None)
+        return len(shown)
 
     def read_online(self, view: FeatureView, entities: Mapping[str, Sequence[Any]]) -> pa.Table:
         """Join keys and features, a row an entity in the order asked, null where unknown. The ttl is not applied here."""
