@@ -133,7 +133,7 @@ def embedded_broker(settings: Settings) -> str:
         announced = json.loads((settings.run / "broker.json").read_text())
         os.kill(announced["pid"], 0)
     except (OSError, ValueError, KeyError):
-        raise QuantLakeError(f"no broker is running in {settings.root}; start one with `quantlake up` in another shell") from None
+        raise QuantLakeError(f"no broker is running in {settings.root}; start one with `quantlake dev` or `quantlake up` in another shell") from None
     return str(announced["address"])
 
 

@@ -37,6 +37,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
+        print("quantlake: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,6 +45,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("QUANTLAKE_DEBUG"):
             raise
+        if type(error).__name__ == "DagsterExecutionInterruptedError":
+            print("quantlake: interrupted", file=sys.stderr)
+            sys.exit(130)
         found = str(error) if isinstance(error, QuantLakeError) else f"{type(error).__name__}: {error} (--debug shows where)"
         print(f"quantlake: {' '.join(found.split())}", file=sys.stderr)
         sys.exit(1)

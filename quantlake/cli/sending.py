@@ -83,7 +83,7 @@ def replay_paths(adapters: Adapters, paths: list[Path]) -> int:
 
         sent = replayer.replay(planned, lambda stream, rows: send(adapters.broker, adapters.registry, stream, rows), told)
     for stream, records in sent.items():
-        show.out.print(f"{stream.topic}: {records:,} records of {len(planned.files)} files", highlight=False)
+        show.out.print(f"{stream.topic}: {records:,} records", highlight=False)
     if planned.no_format:
         rows = ((kind, len(files), files[0]) for kind, files in planned.no_format.items())
         show.table(["no format for", "files", "such as"], rows, right=["files"])

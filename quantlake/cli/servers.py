@@ -79,8 +79,8 @@ def _serve(port: int, dagster_port: int | None = None) -> None:
                 if child:
                     child.start()
                 print(f"broker at {servers.broker.address}, home {adapters.settings.root}", flush=True)
-                if dagster_port:
-                    print(f"Dagster UI at http://127.0.0.1:{dagster_port}", flush=True)
+                if child:
+                    print(f"Dagster starts, its output goes to {child.log_file}", flush=True)
                 print("ready", flush=True)
                 _keep(servers, child, stop, adapters)
                 print("stopping: landing what is pending (a second Ctrl-C: at once, without it)", flush=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlake.adapters.broker.tansu import require_free_port
+from quantlake.adapters.broker.tansu import port_answers, require_free_port
 from quantlake.contract import QuantLakeError
 from quantlake.wiring import Adapters
 
@@ -36,6 +36,9 @@ class DagsterDev:
         self._settings, self._port = adapters.settings, port
         self._announcement = adapters.settings.run / "dagster.json"
         self._failures = 0
+        self._mark = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answered = False
 
     @property
     def log_file(self) -> Path:
@@ -64,8 +67,11 @@ class DagsterDev:
 
     def check(self) -> None:
         """Start it again if it has ended. Raises ``QuantLakeError`` where it does not live for a minute ``ATTEMPTS`` times running."""
-        status = self._process.poll()
+        status = self._process.poll() if self._process else None
         if status is None:
+            if not self._answered and port_answers(self._port):
+                self._answered = True
+                print(f"Dagster UI at http://127.0.0.1:{self._port}", flush=True)
             return
         self._failures = 1 if time.monotonic() - self._started > SETTLED_SECONDS else self._failures + 1
         if self._failures >= ATTEMPTS:
@@ -75,6 +81,8 @@ class DagsterDev:
 
     def end(self) -> None:
         """End all of it. A run that is going is cut off: it is failed, and tried again at the next start."""
+        if self._process is None:
+            return
         _end(self._mark)
         self._process.wait()
         self._announcement.unlink(missing_ok=True)

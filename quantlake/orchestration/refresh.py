@@ -117,6 +117,8 @@ class _Runs:
             elif event.is_step_failure:
                 failure = event.step_failure_data
                 text = failure.user_failure_data.description if failure.user_failure_data else failure.error_display_string
+                if failure.error and failure.error.cls_name == "DagsterExecutionInterruptedError":
+                    raise KeyboardInterrupt
                 if all(o.good for o in done.outcomes.get(path, [])):
                     done.errors.append(str(text))
 

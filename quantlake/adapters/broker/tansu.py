@@ -44,7 +44,7 @@ class Tansu:
         for _ in range(100):
             if process.poll() is not None:
                 raise QuantLakeError(f"the embedded broker ended with status {process.returncode}; its output is in {log_file}")
-            if _answers(port):
+            if port_answers(port):
                 return cls(process, port, cluster)
             time.sleep(0.05)
         process.kill()
@@ -71,11 +71,12 @@ def free_port() -> int:
 
 def require_free_port(port: int) -> None:
     """Raises ``QuantLakeError`` where something listens on the loopback port."""
-    if _answers(port):
+    if port_answers(port):
         raise QuantLakeError(f"port {port} is taken; end what listens there, or choose another port")
 
 
-def _answers(port: int) -> bool:
+def port_answers(port: int) -> bool:
+    """Whether something listens on the loopback port."""
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1", port)) == 0
