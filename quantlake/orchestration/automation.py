@@ -19,7 +19,7 @@ from quantlake.orchestration.build import landed_outcomes
 from quantlake.orchestration.conditions import condition_of
 from quantlake.orchestration.record import asset_key
 from quantlake.orchestration.staleness import Work, grouped, spans, state
-from quantlake.orchestration.tags import ONLY_STALE, RANGE_END, RANGE_START, REQUESTED_BY, STREAM
+from quantlake.orchestration.tags import ONLY_STALE, PRIORITY, RANGE_END, RANGE_START, REQUESTED_BY, STREAM
 from quantlake.ports import Platform
 
 ACTIVE = (
@@ -172,7 +172,10 @@ def _request(work: Work, key: str, why: str, tags: dict[str, str] | None = None)
     """One range run. Which of its dates are built is known in the steps only, so no check is planned; each is evaluated all the same."""
     return dg.RunRequest(
         run_key=key, asset_selection=[asset_key(d) for d in work.datasets], asset_check_keys=[],
-        tags={RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat(), ONLY_STALE: "true", REQUESTED_BY: why} | (tags or {}),
+        tags={
+            RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat(), ONLY_STALE: "true", REQUESTED_BY: why,
+            PRIORITY: str(-(datetime.now(UTC).date() - work.last).days),  # live dates before late ones
+        } | (tags or {}),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
 CHUNK_DATES = 60
 COORDINATE_ROWS = 3_000_000  # raw rows whose coordinates are held at once: 0.4 GB
 FEW_DATES = 31
+OF_A_ROW = ("not_null", "in_range", "allowed_values", "ordered")
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
     store = store_of(dataset, platform)
     offered, used, offsets = _read_inputs(dataset, dates, platform)
     candidates, broken = _candidates(dataset, dates, offered, store, platform)
+    if isinstance(dataset, Table) and (bad := _bad_history(dataset, candidates, [d for d in dates if d not in broken], platform)) is not None:
+        candidates, broken = _candidates(dataset, dates, offered, store, platform, bad)
     judged = candidates.filter(pc.is_null(candidates["superseded_at"])) if isinstance(dataset, Table) else candidates
     sound = [d for d in dates if d not in broken]
     results = platform.quality.judge(dataset, judged, sound) if sound else {}
@@ -251,7 +254,7 @@ def _arrivals(stream: Stream, stored: pa.Table, logs: Logs) -> pa.Table:
 
 
 def _candidates(
-    dataset: Dataset, dates: list[date], offered: list[pa.Table], store: PartitionStore, platform: Platform
+    dataset: Dataset, dates: list[date], offered: list[pa.Table], store: PartitionStore, platform: Platform, without: pa.Table | None = None
 ) -> tuple[pa.Table, dict[date, str]]:
     """The rows of every date that could be built, and why the others could not."""
     if isinstance(dataset, Rollup):
@@ -263,10 +266,21 @@ def _candidates(
     built, broken = [], {}
     for day in dates:
         try:
-            built.append(compute(dataset, [frames[day].lazy() for frames in inputs], day))
+            built.append(compute(dataset, [frames[day].lazy() for frames in inputs], day, without))
         except Exception as error:
             broken[day] = f"{type(error).__name__}: {error}"
     return pa.concat_tables(built) if built else dataset.spec.arrow.empty_table(), broken
+
+
+def _bad_history(dataset: Table, candidates: pa.Table, dates: list[date], platform: Platform) -> pa.Table | None:
+    """Superseded versions that a blocking check of a row's own values rejects: mended since, they were never visible, and are not then."""
+    history = candidates.filter(pc.is_valid(candidates["superseded_at"]))
+    if not history.num_rows:
+        return None
+    bad: set[int] = set()
+    for results in platform.quality.judge(dataset, history, dates).values():
+        bad |= {row for r in results if r.blocking and not r.passed and r.check in OF_A_ROW for row in r.failing}
+    return history.take(sorted(bad)) if bad else None
 
 
 def _by_date(table: pa.Table, dates: list[date]) -> dict[date, pl.DataFrame]:

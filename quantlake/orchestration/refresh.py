@@ -75,7 +75,7 @@ def _rebuild_tags(instance: dg.DagsterInstance, selected: Sequence[Dataset], spa
     """A name for the rebuild: a fresh one, or that of the last one of the same assets and dates if its process died within it."""
     asked = f"{' '.join(d.path for d in selected)} {span}"
     latest = next(iter(instance.get_runs(dg.RunsFilter(tags={REBUILD_OF: asked}), limit=1)), None)
-    cut = latest is not None and (latest.status is dg.DagsterRunStatus.CANCELED or DIED in latest.tags)
+    cut = latest is not None and (latest.status is dg.DagsterRunStatus.CANCELED or latest.tags.get(DIED) == "true")
     return {REBUILD_OF: asked, REBUILD: latest.tags[REBUILD] if latest and cut else str(uuid.uuid4())}
 
 

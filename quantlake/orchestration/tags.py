@@ -9,6 +9,7 @@ ONLY_STALE = "quantlake/only_stale"  # builds those dates of its range that are 
 REBUILD = "quantlake/rebuild"  # builds its range again; a name shared by the runs of one rebuild, of which none repeats another's date
 REBUILD_OF = "quantlake/rebuild_of"
 NO_RETRY = "dagster/max_retries"  # "0" on a run inside a person's command: the daemon cannot take it up
+PRIORITY = "dagster/priority"
 REQUESTED_BY = "quantlake/requested_by"
 STREAM = "quantlake/stream"  # the stream whose commits asked for the run
 

@@ -68,3 +68,16 @@ def test_unchanged_content_is_not_committed(adapters: Adapters) -> None:
         assets = [a for a in graph.assets or () if isinstance(a, dg.AssetsDefinition)]
         assert dg.materialize(assets, instance=instance, partition_key=DAYS[0].isoformat(), run_config=QUIET).success
         assert [adapters.lake.last_commit(spec) for spec in specs] == before
+
+
+def test_a_rejected_version_is_never_visible_not_even_as_known_then(adapters: Adapters) -> None:
+    arrived, mended = datetime(2024, 3, 8, tzinfo=UTC), datetime(2024, 3, 9, tzinfo=UTC)
+    with dg.instance_for_test() as instance:
+        arrive(adapters, trade(DAYS[0], 1, "-7", arrived), trade(DAYS[0], 2, "11", arrived))
+        done = refresh(GRAPH, GRAPH.datasets, adapters, instance)
+        assert {day for _, day, _ in done.rejected} == {DAYS[0], BAD}
+        arrive(adapters, trade(DAYS[0], 1, "12", mended))
+        assert {day for _, day, _ in refresh(GRAPH, GRAPH.datasets, adapters, instance).rejected} == {BAD}
+    rows = adapters.lake.read(trades.trades.spec, [DAYS[0]]).to_pylist()
+    versions = {(r["trade_id"][-1], int(r["price"]), r["superseded_at"]) for r in rows if r["trade_id"][-1] in "12"}
+    assert versions == {("1", 10, mended), ("1", 12, None), ("2", 10, arrived), ("2", 11, None)}
