@@ -16,7 +16,7 @@ RAW = ("raw/market/trades", "raw/alt/news")
 PORT = free_port()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ql() -> Iterator[Commands]:
     with commands() as found:
         yield found
@@ -64,7 +64,7 @@ def daemons(pid: int) -> set[int]:
 
 
 def test_a_range_backfill_through_the_web_server_is_one_run(ql: Commands) -> None:
-    with ql.serving("dev", "--port", str(PORT)) as server:
+    with ql.serving("dev", "--port", str(PORT)):
         api = Api(PORT)
         wait_for(api.loaded, 90)
         api.stop_sensor("new_data")  # which would request it all by itself
@@ -90,16 +90,21 @@ def test_a_range_backfill_through_the_web_server_is_one_run(ql: Commands) -> Non
         reasons = [t["skipReason"] for t in api.ticks("new_data") if t["status"] == "SKIPPED"]
         assert reasons and all("nothing has landed since commit" in r or "wait for an earlier" in r for r in reasons)
 
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_it_starts_clean_after_a_kill_of_everything(ql: Commands) -> None:
+    api = Api(PORT)
+    with ql.serving("dev", "--port", str(PORT)) as server:
+        wait_for(api.loaded, 90)
+        ql.run("simulate", "--start", DAYS[0], "--days", "3", "--symbols", "2", "--trades-per-day", "200")
+        wait_for(lambda: settled(ql) and not api.active(), 120)
         ql.produce("market/trades", late(event_time=f"{DAYS[0]}T15:01:00Z"))
         wait_for(api.active, 60)
         for process in tree(server.pid):  # everything, while a run is going
             process.kill()
         server.wait()
-
-
-def test_it_starts_clean_after_a_kill_of_everything(ql: Commands) -> None:
     with ql.serving("dev", "--port", str(PORT)) as server:
-        api = Api(PORT)
         wait_for(api.loaded, 90)
         wait_for(lambda: settled(ql) and not api.active(), 120)
         counts = materialized(ql)

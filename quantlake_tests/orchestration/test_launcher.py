@@ -124,7 +124,7 @@ class Home:
         return process, process.stdout.readline().strip()
 
     def server(self) -> psutil.Process:
-        (server,) = [p for p in psutil.Process().children() if "quantlake.orchestration.launcher" in p.cmdline()]
+        (server,) = servers()
         return server
 
 
@@ -133,6 +133,11 @@ def home(tmp_path: Path) -> Iterator[Home]:
     found = Home(tmp_path)
     with found.instance:
         yield found
+
+
+def servers() -> list[psutil.Process]:
+    """The servers of warm workers that this process started; other tests' servers are its children too."""
+    return [p for p in psutil.Process().children() if "quantlake.orchestration.launcher" in p.cmdline()]
 
 
 def gone(pid: int) -> bool:
@@ -145,7 +150,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def test_runs_work_in_children_of_one_idle_server(home: Home) -> None:
-    assert not psutil.Process().children()  # opening an instance starts nothing
+    assert not servers()  # opening an instance starts nothing
     first = home.reach(home.launch("said"), S.SUCCESS)
     server = home.server()
     second = home.reach(home.launch("said"), S.SUCCESS)
@@ -164,7 +169,7 @@ def test_runs_work_in_children_of_one_idle_server(home: Home) -> None:
     home.reach(home.launch("said"), S.SUCCESS)  # from another server
     assert home.server() != server and psutil.pid_exists(pid)
     home.instance.dispose()
-    assert not psutil.Process().children()
+    assert not servers()
     wait_for(lambda: gone(pid))
 
 
@@ -265,7 +270,7 @@ def test_a_code_location_with_another_python_is_refused(home: Home) -> None:
     other = home.instance.create_run_for_job(job.get_definition(), job_code_origin=elsewhere)
     with pytest.raises(Exception, match="DefaultRunLauncher"):
         home.instance.launch_run(other.run_id, None)  # type: ignore[arg-type]
-    assert not psutil.Process().children()
+    assert not servers()
 
 
 def test_the_root_file_is_that_of_a_home_but_relative() -> None:
