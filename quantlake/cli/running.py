@@ -124,6 +124,9 @@ def refreshed(
             graph, datasets, adapters, instance, landing=landing, span=span, again=again, requested_by=requested_by, planned=planned,
             observe=observed,
         )
+    if done.resumed:
+        began = show.plain(done.resumed)
+        show.err.print(f"took up the rebuild of {began}, which was cut short: what it had built was not built again", highlight=False)
     for path, days in outside(graph, adapters).items():
         listed = ", ".join(map(str, days[:5]))
         show.err.print(f"{path} holds rows dated {listed}: no partition has these dates, and nothing is built from them", highlight=False)

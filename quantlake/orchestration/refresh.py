@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -18,6 +18,7 @@ from quantlake.orchestration.staleness import Work, grouped, state
 from quantlake.orchestration.tags import DRAIN, NO_RETRY, ONLY_STALE, RANGE_END, RANGE_START, REBUILD, REBUILD_OF, REQUESTED_BY
 from quantlake.ports import Platform
 
+RESUMED_WITHIN = timedelta(days=1)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -29,6 +30,7 @@ class Refreshed:
     seconds: dict[str, float] = field(default_factory=dict)
     runs: int = 0
     errors: list[str] = field(default_factory=list)
+    resumed: datetime | None = None  # when the rebuild began that this one took up
 
     @property
     def rejected(self) -> list[tuple[str, date, str]]:
@@ -46,8 +48,10 @@ def refresh(
     asset-dates are known to be wanted, ``observe`` each one's outcome.
     """
     tags = {REQUESTED_BY: requested_by, NO_RETRY: "0"} | worker_tags()
-    tags |= _rebuild_tags(instance, selected, span) if again else {ONLY_STALE: "true"}
+    rebuilding, resumed = _rebuild_tags(instance, selected, span) if again else ({ONLY_STALE: "true"}, None)
+    tags |= rebuilding
     runs = _Runs(catalog, platform, instance, tags, observe)
+    runs.done.resumed = resumed
     if landing:
         runs.drain([d for d in selected if isinstance(d, Stream)])
     tried: set[tuple[str, date]] = set()
@@ -71,12 +75,17 @@ def refresh(
     return runs.done
 
 
-def _rebuild_tags(instance: dg.DagsterInstance, selected: Sequence[Dataset], span: tuple[date, date] | None) -> dict[str, str]:
-    """A name for the rebuild: a fresh one, or that of the last one of the same assets and dates if its process died within it."""
+def _rebuild_tags(
+    instance: dg.DagsterInstance, selected: Sequence[Dataset], span: tuple[date, date] | None
+) -> tuple[dict[str, str], datetime | None]:
+    """A name for the rebuild: a fresh one, or that of the last of the same assets and dates if it was cut short in the last day."""
     asked = f"{' '.join(d.path for d in selected)} {span}"
-    latest = next(iter(instance.get_runs(dg.RunsFilter(tags={REBUILD_OF: asked}), limit=1)), None)
-    cut = latest is not None and (latest.status is dg.DagsterRunStatus.CANCELED or latest.tags.get(DIED) == "true")
-    return {REBUILD_OF: asked, REBUILD: latest.tags[REBUILD] if latest and cut else str(uuid.uuid4())}
+    latest = next(iter(instance.get_run_records(dg.RunsFilter(tags={REBUILD_OF: asked}), limit=1)), None)
+    if latest is not None and datetime.now(UTC) - latest.create_timestamp < RESUMED_WITHIN:
+        run = latest.dagster_run
+        if run.status is dg.DagsterRunStatus.CANCELED or run.tags.get(DIED) == "true":
+            return {REBUILD_OF: asked, REBUILD: run.tags[REBUILD]}, latest.create_timestamp
+    return {REBUILD_OF: asked, REBUILD: str(uuid.uuid4())}, None
 
 
 class _Runs:

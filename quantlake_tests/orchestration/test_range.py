@@ -9,7 +9,8 @@ import pytest
 
 from quantlake.datasets.market import trades
 from quantlake.orchestration.assemble import assemble
-from quantlake.orchestration.refresh import QUIET, refresh
+from quantlake.orchestration.launcher import DIED
+from quantlake.orchestration.refresh import QUIET, Refreshed, refresh
 from quantlake.orchestration.tags import RANGE_END, RANGE_START
 from quantlake.wiring import Adapters
 from quantlake_tests.orchestration.market import GRAPH, arrive, market, materializations, trade
@@ -81,3 +82,26 @@ def test_a_rejected_version_is_never_visible_not_even_as_known_then(adapters: Ad
     rows = adapters.lake.read(trades.trades.spec, [DAYS[0]]).to_pylist()
     versions = {(r["trade_id"][-1], int(r["price"]), r["superseded_at"]) for r in rows if r["trade_id"][-1] in "12"}
     assert versions == {("1", 10, mended), ("1", 12, None), ("2", 10, arrived), ("2", 11, None)}
+
+
+def test_a_rebuild_builds_each_date_once_however_often_it_is_cut_short(adapters: Adapters) -> None:
+    good = [day for day in DAYS if day != BAD]
+    curated, bars = (next(d for d in GRAPH.datasets if d.path == p) for p in ("curated/market/trades", "derived/market/bars_1m"))
+    with dg.instance_for_test() as instance:
+
+        def rebuild() -> Refreshed:
+            return refresh(GRAPH, [curated, bars], adapters, instance, landing=False, span=(DAYS[0], DAYS[-1]), again=True)
+
+        refresh(GRAPH, GRAPH.datasets, adapters, instance)
+        first = rebuild()
+        assert [o.partition for o in first.outcomes[curated.path]] == DAYS and first.resumed is None
+        assert sorted(o.partition for o in first.outcomes[bars.path]) == good
+        assert not any(o.changed for o in first.outcomes[bars.path])
+        latest = instance.get_runs(limit=1)[0]
+        instance.add_run_tags(latest.run_id, {DIED: "true"})  # as `reap` does for a run whose process was killed
+        second = rebuild()
+        assert second.resumed and bars.path not in second.outcomes
+        assert [o.partition for o in second.outcomes[curated.path]] == [BAD]  # the one that is still to be done
+        instance.add_run_tags(instance.get_runs(limit=1)[0].run_id, {DIED: "false"})
+        assert sorted(o.partition for o in rebuild().outcomes[bars.path]) == good
+        assert materializations(instance, bars.path) == {str(day): 3 for day in good}
