@@ -127,9 +127,11 @@ def test_the_order_is_total(clickhouse: ClickHouse) -> None:
 
 def test_known_when_the_last_trade_was(clickhouse: ClickHouse) -> None:
     late = NOON + timedelta(hours=3, microseconds=1)
-    uncounted = trade("1", "0", 2, 3, known_at=late + MINUTE)
-    (bar,) = both(clickhouse, [trade("10", "1"), trade("10", "1", 1, 2, known_at=late), uncounted])
+    (bar,) = both(clickhouse, [trade("10", "1"), trade("10", "1", 1, 2, known_at=late)])
     assert bar["known_at"] == late
+    withdrawn = trade("1", "0", 2, 3, known_at=late + MINUTE)  # what the bar was before, nobody knew to be wrong until then
+    (bar,) = both(clickhouse, [trade("10", "1"), trade("10", "1", 1, 2, known_at=late), withdrawn])
+    assert (bar["known_at"], bar["trade_count"]) == (late + MINUTE, 2)
 
 
 def test_sums_are_exact_and_rounded_half_up_once(clickhouse: ClickHouse) -> None:
@@ -204,7 +206,7 @@ def bar(symbol: str, venue: str, start: datetime, rows: Rows) -> dict[str, Any]:
     if not priced and not sized:
         return {}
     ends = {"open": prices[0], "high": max(prices), "low": min(prices), "close": prices[-1]} if prices else {}
-    known = max(start + MINUTE, *(r["known_at"] for r in [*priced, *sized]))
+    known = max(start + MINUTE, *(r["known_at"] for r in rows))
     values = {**ends, **fit, "trade_count": len(sized), "known_at": known}
     return {c.name: values.get(c.name) for c in COLUMNS} | {
         "symbol": symbol, "venue": venue, "bar_start": start, "partition_date": DAY

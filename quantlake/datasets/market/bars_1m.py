@@ -38,7 +38,7 @@ COLUMNS = (
     Column("notional", Price, "Exact sum of price x size, rounded half up once, in the quote currency."),
     Column("vwap", Price, "The exact notional / volume, rounded half up; null where the volume is 0.", null=True),
     Column("trade_count", Integer, "Trades that count for volume.", minimum=0),
-    Column("known_at", Timestamp, "The bar's end, or when the last trade in it could be known, if later."),
+    Column("known_at", Timestamp, "The bar's end, or when the last trade of the minute could be known, if later; one that counts for nothing too."),
     PARTITION_DATE,
 )
 CHECKS = (Ordered("low", "open", "high"), Ordered("low", "close", "high"))
@@ -59,28 +59,28 @@ def from_trades(trades: pl.LazyFrame) -> pl.LazyFrame:
     conditions = pl.col("conditions")
     is_mask = conditions.str.contains("^[0-9A-Fa-f]+$")
     mask = pl.when(is_mask).then(conditions.str.tail(8)).str.to_integer(base=16, dtype=pl.Int64).fill_null(0)
-    counted = (
-        trades.filter(pl.col("size") != 0)
-        .with_columns(
+    sized = pl.col("size") != 0
+    printed = (
+        trades.with_columns(
             bar_start=pl.col("event_time").dt.truncate("1m"),
-            for_prices=mask & NOT_FOR_PRICES == 0,
-            for_volume=mask & NOT_FOR_VOLUME == 0,
+            for_prices=sized & (mask & NOT_FOR_PRICES == 0),
+            for_volume=sized & (mask & NOT_FOR_VOLUME == 0),
         )
-        .filter(pl.col("for_prices") | pl.col("for_volume"))
         .sort("event_time", "line_number", pl.col("trade_id").str.len_bytes(), "trade_id", "source_name")
         .select(*BAR, "price", "size", "known_at", "for_prices", "for_volume")
         .collect()
     )
     price = pl.col("price").filter(pl.col("for_prices"))
-    quoted = counted.group_by(BAR).agg(
+    quoted = printed.group_by(BAR).agg(
         open=price.first(),
         high=price.max(),
         low=price.min(),
         close=price.last(),
         trade_count=pl.col("for_volume").sum().cast(pl.Int64),
         known_at=pl.max_horizontal(pl.col("bar_start").first().dt.offset_by("1m"), pl.col("known_at").max()),
+        counts=(pl.col("for_prices") | pl.col("for_volume")).any(),
     )
-    joined = quoted.lazy().join(sums(counted.filter("for_volume")).lazy(), on=BAR, how="left")
+    joined = quoted.lazy().filter("counts").join(sums(printed.filter("for_volume")).lazy(), on=BAR, how="left")
     whole = joined.with_columns(pl.col("volume", "notional").fill_null(0))
     return whole.select(c.name for c in COLUMNS).sort("symbol", "venue", "bar_start")
 
@@ -131,15 +131,14 @@ rollup = Rollup(
                 ) AS place,
                 ifNull(conditions, '') AS printed,
                 if(match(printed, '^[0-9A-Fa-f]+$'), reinterpretAsUInt64(reverse(unhex(right(printed, 8)))), 0) AS mask,
-                bitAnd(mask, {NOT_FOR_PRICES}) = 0 AS for_prices,
-                bitAnd(mask, {NOT_FOR_VOLUME}) = 0 AS for_volume,
+                size != 0 AND bitAnd(mask, {NOT_FOR_PRICES}) = 0 AS for_prices,
+                size != 0 AND bitAnd(mask, {NOT_FOR_VOLUME}) = 0 AS for_volume,
                 toDecimal256(size, 18) AS wide_size,
                 toDecimal256(price, 18) * wide_size AS product
             FROM {{input}}
-            WHERE size != 0 AND (for_prices OR for_volume)
         ) AS t
         GROUP BY symbol, venue, bar_start, partition_date
-        HAVING throwIf(
+        HAVING countIf(for_prices OR for_volume) > 0 AND throwIf(
             maxIf(abs(product), for_volume) >= toDecimal256('{decimals.LARGEST_TERM}', 0),
             'price x size is too large for an exact sum'
         ) = 0
