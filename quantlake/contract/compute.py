@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from quantlake.contract.datasets import Built, Stream, Table
 from quantlake.contract.errors import QuantLakeError
-from quantlake.contract.versions import identity, versioned
+from quantlake.contract.versions import versioned
 
 
 def compute(dataset: Built, frames: Sequence[pl.LazyFrame], day: date, without: pa.Table | None = None) -> pa.Table:
@@ -36,10 +36,10 @@ def _apply(dataset: Built, offered: Sequence[pl.LazyFrame], without: pa.Table | 
         rows = dataset.function(frames[0]) if dataset.function else frames[0]
         rows = rows.select(c.name for c in dataset.columns)
         if without is not None:
-            keys = [*(e.meta.output_name() for e in identity(dataset)), "known_at"]
-            gone = pl.LazyFrame(pl.DataFrame(without)).with_columns(identity(dataset)).select(keys)
-            rows = rows.with_columns(identity(dataset)).join(gone, on=keys, how="anti", nulls_equal=True, maintain_order="left")
-            rows = rows.select(c.name for c in dataset.columns)
+            # by all its values: a mended version may have the same key and the same known_at
+            values = [c.name for c in dataset.columns if not pa.types.is_nested(c.type.arrow)]
+            gone = pl.LazyFrame(pl.DataFrame(without)).select(values)
+            rows = rows.join(gone, on=values, how="anti", nulls_equal=True, maintain_order="left")
         return versioned(rows, dataset, deletions)
     if dataset.function is None:
         raise QuantLakeError(f"{dataset.path} has no function; decorate one with its .build")

@@ -77,7 +77,8 @@ def test_a_rejected_version_is_never_visible_not_even_as_known_then(adapters: Ad
         arrive(adapters, trade(DAYS[0], 1, "-7", arrived), trade(DAYS[0], 2, "11", arrived))
         done = refresh(GRAPH, GRAPH.datasets, adapters, instance)
         assert {day for _, day, _ in done.rejected} == {DAYS[0], BAD}
-        arrive(adapters, trade(DAYS[0], 1, "12", mended))
+        arrive(adapters, trade(DAYS[0], 1, "-8", mended))
+        arrive(adapters, trade(DAYS[0], 1, "12", mended))  # known at the same time as the bad one before it
         assert {day for _, day, _ in refresh(GRAPH, GRAPH.datasets, adapters, instance).rejected} == {BAD}
     rows = adapters.lake.read(trades.trades.spec, [DAYS[0]]).to_pylist()
     versions = {(r["trade_id"][-1], int(r["price"]), r["superseded_at"]) for r in rows if r["trade_id"][-1] in "12"}
