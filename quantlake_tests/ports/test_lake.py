@@ -164,6 +164,23 @@ def test_commits_are_listed_with_their_dates_and_read_back(lake: Iceberg) -> Non
         lake.read(SPEC, snapshot_id=7)
 
 
+def test_rows_come_a_file_at_a_time_of_one_snapshot(lake: Iceberg) -> None:
+    assert list(lake.batches(SPEC, nulls={})) == []
+    lake.ensure(SPEC)
+    for n, name in enumerate("abc"):
+        append(lake, name, str(n or ""), str(n + 1), rows=n + 1)
+    parts = []
+    for part in lake.batches(SPEC, ["id", "number"], nulls={}):
+        parts.append(part)
+        lake.publish(SPEC, [JANUARY], things({"id": "later"}))
+    assert sorted(p.num_rows for p in parts) == [1, 2, 3] and all(p.schema.names == ["id", "number"] for p in parts)
+    assert sorted(pa.concat_tables(parts)["id"].to_pylist()) == list("abbccc") and ids(lake) == ["later"]
+    append(lake, "two", "3", "4")
+    lake.append(SPEC, things({"id": "three", "number": 3}), properties={}, expected={})
+    found = {null: [r["id"] for p in lake.batches(SPEC, ["id"], nulls={"number": null}) for r in p.to_pylist()] for null in (True, False)}
+    assert {null: sorted(names) for null, names in found.items()} == {True: ["later", "two"], False: ["three"]}
+
+
 def test_an_append_carries_its_properties(lake: Iceberg) -> None:
     with pytest.raises(QuantLakeError, match="no table raw_test_things"):
         append(lake, "x", "", "1")
