@@ -2,19 +2,25 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import typer
 
 from quantlake.cli import show
 from quantlake.contract import Dataset, QuantLakeError, Stream
+from quantlake.contract.catalog import Catalog
 from quantlake.wiring import catalog, embedded_broker, platform
 
+if TYPE_CHECKING:
+    from quantlake.landing.audit import Audited
+
 TABLE_ROWS = 1000
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False}
 
 
 class Format(StrEnum):
@@ -58,9 +64,14 @@ def sql(
             show.err.print(f"the first {TABLE_ROWS} rows; --format csv, json or arrow gives all", highlight=False)
 
 
-def audit(as_json: Annotated[bool, typer.Option("--json", help="One array of objects.")] = False) -> None:
-    """Offsets on the broker against rows and dead letters, per log, topic and partition; exit 1 on any gap or duplicate."""
+def audit(
+    topic: Annotated[list[str] | None, typer.Option(help="Of this topic; may be repeated. Default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One array of objects, one a log, topic and partition.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode what is still on the broker again, and compare it with the rows.")] = False,
+) -> None:
+    """Every offset against rows and dead letters, per log, topic and partition; exit 1 on anything missing, repeated, wrong or unknown."""
     from quantlake.landing.audit import audit as audited
+    from quantlake.landing.deep import deep as compared
 
     adapters = platform()
     try:
@@ -69,23 +80,53 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="One array of obj
         broker = adapters.broker
     except QuantLakeError:
         broker = None
-    found = [row for stream in catalog().streams for row in audited(stream, lake=adapters.lake, broker=broker)]
+    found: list[Audited] = []
+    with show.progress() as bar:
+        for stream in streams_of(catalog(), topic or ()):
+            task = bar.add_task(stream.topic, total=None)
+            parts = audited(stream, lake=adapters.lake, broker=broker, progress=partial(bar.advance, task))
+            if deep:
+                bar.update(task, description=f"{stream.topic}, deep")
+                parts = compared(
+                    stream, parts, lake=adapters.lake, broker=broker, registry=adapters.registry, progress=partial(bar.advance, task)
+                )
+            found += parts
+            bar.remove_task(task)
     if as_json:
-        show.json_array(vars(row) | {"clean": row.clean} for row in found)
+        show.json_array(part.figures() for part in found)
     else:
-        names = ["topic", "partition", "status", "offsets", "rows", "dead letters", "duplicates", "gaps", "pending"]
-        for log in dict.fromkeys((r.topic, r.log) for r in found):
-            rows = [r for r in found if (r.topic, r.log) == log]
-            show.table(
-                names,
-                ((r.topic, r.partition, r.status, f"[{r.first}, {r.end})", r.rows, r.dead_letters, r.duplicates, r.gaps, r.pending) for r in rows),
-                right=names[4:], title=f"log {log[1]}",
-            )
-        for reason in sorted({f"{r.topic}: {r.log}: {r.reason}" for r in found if r.reason}):
-            show.out.print(reason, highlight=False)
-        show.out.print("clean" if all(r.clean for r in found) else "NOT clean", highlight=False)
-    if not all(row.clean for row in found):
+        _tell(found)
+    if not all(part.clean for part in found):
         raise typer.Exit(1)
+
+
+def _tell(found: "Sequence[Audited]") -> None:
+    from quantlake.landing.audit import shown
+
+    names = ["partition", "status", "offsets", "ranges", "rows", "dead letters", "duplicates", "gaps", "pending"]
+    names += ["compared", "not compared", "mismatches"] if any(part.content for part in found) else []
+    for log in dict.fromkeys((part.topic, part.log) for part in found):
+        rows = []
+        for part in (part for part in found if (part.topic, part.log) == log):
+            told = part.figures() | {"offsets": f"[{part.first}, {part.end})", "ranges": shown(part.ranges)}
+            rows.append([told.get(name.replace(" ", "_")) for name in names])
+        show.table(names, rows, right=names[4:], title=f"{log[0]}, log {log[1]}")
+    for part in found:
+        for loss in part.losses:
+            span = f"from {loss.first} on" if loss.end is None else f"[{loss.first}, {loss.end})"
+            show.out.print(f"{part.topic} partition {part.partition}: {loss.why} {span}, accepted {loss.accepted_at}, log {part.log}", **PLAIN)
+    # a reason is the same for every partition of a log that nobody can reach
+    reasons: dict[tuple[str, str], list[int]] = {}
+    for part in found:
+        if part.reason:
+            reasons.setdefault((part.topic, part.reason), []).append(part.partition)
+    for (topic, reason), partitions in reasons.items():
+        show.out.print(f"{topic} partition {', '.join(map(str, partitions))}: {reason}", **PLAIN)
+    for part in found:
+        for mismatch in part.content.mismatched if part.content else ():
+            where = f"{part.topic} partition {part.partition} offset {mismatch.offset}"
+            show.out.print(f"{where}: the row differs from its record in {', '.join(mismatch.columns)}", **PLAIN)
+    show.out.print("clean" if all(part.clean for part in found) else "NOT clean", highlight=False)
 
 
 def fingerprint(
@@ -115,6 +156,15 @@ def _rows(reader: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
         names.append(name if name not in names else f"{name}_{len(names)}")
     for batch in reader:
         yield from batch.rename_columns(names).to_pylist()
+
+
+def streams_of(graph: Catalog, topics: Collection[str] = ()) -> list[Stream]:
+    """The streams of some topics, of none: all. Raises ``QuantLakeError`` where a topic is no stream's."""
+    known = [s.topic for s in graph.streams]
+    for topic in topics:
+        if topic not in known:
+            raise QuantLakeError(f"no stream has the topic {topic!r}; there are {', '.join(known)}")
+    return [s for s in graph.streams if not topics or s.topic in topics]
 
 
 def partition_of(text: str, dataset: Dataset) -> date:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from quantlake.cli import show
-from quantlake.contract import QuantLakeError, Stream
+from quantlake.cli.asking import streams_of
+from quantlake.contract import Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.wiring import Adapters, catalog, platform
 
@@ -26,7 +27,7 @@ def deadletters(
 ) -> None:
     """List messages that could not be decoded; --redrive decodes them again after a fix. The SQL view deadletters has their bytes."""
     graph, adapters = catalog(), platform()
-    streams = _streams(graph, topic)
+    streams = streams_of(graph, () if topic is None else (topic,))
     if redrive:
         _redrive(adapters, streams, as_json=as_json)
         return
@@ -48,13 +49,14 @@ def deadletters(
 
 def _redrive(adapters: Adapters, streams: list[Stream], *, as_json: bool) -> None:
     from quantlake.landing.redrive import redrive
-    from quantlake.orchestration.assets import report_landing
+    from quantlake.orchestration.assets import report_partitions
     from quantlake.orchestration.instance import open_instance
+    from quantlake.orchestration.landed import landed_outcomes
 
     with open_instance(adapters.settings.dagster_home) as instance:
 
         def report(stream: Stream, dates: frozenset[date]) -> None:
-            report_landing(instance, adapters, stream, sorted(dates))
+            report_partitions(instance, stream, landed_outcomes(stream, sorted(dates), adapters), "a redrive")
 
         done = [(s, redrive(s, registry=adapters.registry, lake=adapters.lake, report=report)) for s in streams]
     done = [(s, r) for s, r in done if r.rows or r.still_dead]
@@ -73,13 +75,6 @@ def _redrive(adapters: Adapters, streams: list[Stream], *, as_json: bool) -> Non
             show.err.print(f"{stream.topic}: no partition has the dates {outside}", highlight=False)
     if any(r.dates for _, r in done):
         show.out.print("`quantlake refresh` builds what they change", highlight=False)
-
-
-def _streams(graph: Catalog, topic: str | None) -> list[Stream]:
-    found = [s for s in graph.streams if topic in (None, s.topic)]
-    if not found:
-        raise QuantLakeError(f"no stream has the topic {topic!r}; there are {', '.join(s.topic for s in graph.streams)}")
-    return found
 
 
 def _ask(graph: Catalog, adapters: Adapters, sql: str) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ def progress() -> Iterator[Progress]:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str | None = None) -> None:
     """Print a table; ``right`` names the right-aligned columns."""
-    shown = RichTable(title=title, title_justify="left", header_style="bold")
+    shown = RichTable(title=None if title is None else Text(title), title_justify="left", header_style="bold")
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in ("asset", "stream"))
     for row in rows:
