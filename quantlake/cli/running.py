@@ -11,6 +11,7 @@ import typer
 from quantlake.cli import show
 from quantlake.contract import Dataset, QuantLakeError
 from quantlake.contract.catalog import Catalog
+from quantlake.contract.suites import GRAVE
 from quantlake.settings import load, set_home
 from quantlake.wiring import Adapters, catalog, embedded_broker, platform
 
@@ -139,8 +140,8 @@ def refreshed(
         if not outcomes:
             continue
         results = [r for o in outcomes for r in o.results]
-        failed = sum(not r.passed and r.blocking for r in results)
-        warned = sum(not r.passed and not r.blocking for r in results)
+        failed = sum(not r.passed and (r.blocking or r.check in GRAVE) for r in results)
+        warned = sum(not r.passed for r in results) - failed
         checks = f"{sum(r.passed for r in results)} passed" + (f", {warned} warned" if warned else "") + (f", {failed} FAILED" if failed else "")
         total = sum(o.rows for o in outcomes if o.good)
         rows.append((dataset.path, len(outcomes), f"{total:,}", checks, f"{done.seconds[dataset.path]:.1f}" if dataset.path in done.seconds else ""))

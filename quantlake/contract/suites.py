@@ -8,11 +8,13 @@ from quantlake.contract.datasets import Dataset, Rollup, Stream
 
 SCHEMA = "schema"
 DEAD_LETTERS = "dead_letters"
+EXACTLY_ONCE = "exactly_once"
 EQUALS_DERIVED = "equals_derived"
 
 DESCRIPTIONS = {
     SCHEMA: "The function's rows have the contract's columns and types, and nothing is lost in the cast.",
     DEAD_LETTERS: "Every message of the day could be decoded; a dead letter is kept in the table and blocks nothing.",
+    EXACTLY_ONCE: "Of the whole topic: every offset is in the table exactly once, as a row or a dead letter, and every log's end is known.",
     EQUALS_DERIVED: "ClickHouse's rows equal the derived table's to the last digit, before they are published.",
     "not_null": "Columns that must have a value have one.",
     "unique_key": "No key occurs twice among the latest versions.",
@@ -22,15 +24,17 @@ DESCRIPTIONS = {
     "row_count": "A day on which the calendar is open has rows; a warning.",
 }
 
+GRAVE = (EXACTLY_ONCE,)  # an error, though it blocks nothing: what is built goes by the rows that there are
+
 
 def check_names(dataset: Dataset) -> list[tuple[str, bool]]:
     """(name, blocking) of every check that applies to ``dataset``, in the order they are shown.
 
-    ``dead_letters`` (streams), ``schema`` (could it be built, in the contract's columns and types?) and ``equals_derived``
-    (rollups) are the orchestration's; the others a ``Quality``'s.
+    ``dead_letters`` and ``exactly_once`` (streams), ``schema`` (could it be built, in the contract's columns and types?) and
+    ``equals_derived`` (rollups) are the orchestration's; the others a ``Quality``'s.
     """
     if isinstance(dataset, Stream):
-        return [(DEAD_LETTERS, False)]
+        return [(DEAD_LETTERS, False), (EXACTLY_ONCE, False)]
     columns = dataset.stored_columns
     applies = {
         SCHEMA: True,

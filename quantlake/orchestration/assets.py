@@ -7,18 +7,20 @@ returned output carries ``OBSERVED``, Dagster's own mark that keeps its automati
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from quantlake.contract import Dataset, QuantLakeError, Stream
-from quantlake.contract.suites import DESCRIPTIONS, check_names
-from quantlake.landing.land import land
-from quantlake.orchestration.build import Outcome, build, landed_outcomes
+from quantlake.contract.suites import DESCRIPTIONS, GRAVE, check_names
+from quantlake.landing.land import Committed, Report, land
+from quantlake.orchestration.build import Outcome, build
 from quantlake.orchestration.conditions import condition_of
+from quantlake.orchestration.exactly_once import exactly_once
 from quantlake.orchestration.freshness import freshness_of
+from quantlake.orchestration.landed import Kept, landed_outcomes
 from quantlake.orchestration.metadata import column_schema, preview
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, asset_key, made_by, runs_tagged, up_to_date
 from quantlake.orchestration.tags import DRAIN, ONLY_STALE, REBUILD, requested_by
@@ -107,8 +109,12 @@ class Factory:
             context.log.warning(f"{dataset.path}: rows dated {sorted(landed.outside)} landed; no partition has these dates")
         wanted = sorted(landed.dates if DRAIN in context.run.tags else {*landed.dates, *dates})
         self._lineage(context, dataset, "START", wanted)
+        proof = [exactly_once(dataset, platform)] if wanted else []
+        for result in proof:
+            if not result.passed:
+                context.log.error(f"{dataset.path}: {result.check}: {result.reason}")
         for outcome in landed_outcomes(dataset, wanted, platform):
-            self._log(context, dataset, outcome)
+            self._log(context, dataset, replace(outcome, results=[*outcome.results, *proof]))
         return []
 
     def _build(self, context: dg.AssetExecutionContext, dataset: Dataset, dates: list[date]) -> list[tuple[date, str]]:
@@ -138,10 +144,20 @@ class Factory:
         )
 
 
-def report_landing(instance: dg.DagsterInstance, platform: Platform, stream: Stream, dates: Sequence[date]) -> None:
-    """Report raw partitions that a resident lander touched, outside any run."""
-    for outcome in landed_outcomes(stream, dates, platform):
-        instance.report_runless_asset_event(materialization(stream, outcome, "the resident lander"))
+def report_landing(instance: dg.DagsterInstance, platform: Platform) -> Report:
+    """What a lander outside any run calls for each commit: it reports the raw partitions touched."""
+    kept = Kept(platform)
+
+    def report(stream: Stream, done: Committed) -> None:
+        report_partitions(instance, stream, kept.outcomes(stream, done))
+
+    return report
+
+
+def report_partitions(instance: dg.DagsterInstance, stream: Stream, outcomes: Sequence[Outcome], by: str = "the resident lander") -> None:
+    """Report raw partitions outside any run."""
+    for outcome in outcomes:
+        instance.report_runless_asset_event(materialization(stream, outcome, by))
 
 
 def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
@@ -152,7 +168,7 @@ def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:
 def _evaluation(dataset: Dataset, result: CheckResult, day: date) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key(dataset), result.check, result.passed, partition=day.isoformat(), blocking=result.blocking,
-        severity=dg.AssetCheckSeverity.ERROR if result.blocking else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if result.blocking or result.check in GRAVE else dg.AssetCheckSeverity.WARN,
         description=result.reason or None, metadata={name: _metadata(value) for name, value in result.details.items()},
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from quantlake.contract import Dataset, QuantLakeError, Stream, Table
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
-from quantlake.landing.audit import audit
+from quantlake.landing.audit import pending
 from quantlake.orchestration.build import store_of
 from quantlake.orchestration.record import asset_key
 from quantlake.orchestration.staleness import state
@@ -71,7 +71,7 @@ def visible_counts(dataset: Dataset, platform: Platform) -> dict[date, int]:
 
 def _lag(stream: Stream, platform: Platform) -> int | None:
     try:
-        return sum(row.pending for row in audit(stream, lake=platform.lake, broker=platform.broker))
+        return pending(stream, lake=platform.lake, broker=platform.broker)
     except QuantLakeError:
         return None
 
@@ -102,6 +102,6 @@ def _last_check(dataset: Dataset, instance: dg.DagsterInstance) -> str:
         if evaluation.passed:
             passed += 1
         else:
-            kind = "failed" if evaluation.blocking else "warned"
+            kind = "failed" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warned"
             failed.append(f"{key.name} {kind} on {evaluation.partition}")
     return "; ".join(failed) or (f"{passed} passed" if passed else "not reached by the last run" if planned else "none yet")

@@ -57,6 +57,8 @@ def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found["jobs"] == ["curated", "derived", "embedding", "feature", "maintenance", "raw", "rollup"]
     assert "rollup/market/bars_1m:equals_derived" in found["checks"]  # type: ignore[operator]
+    raw = [c for c in found["checks"] if c.startswith("raw/")]  # type: ignore[attr-defined]
+    assert raw == [f"raw/{name}:{check}" for name in ("alt/news", "market/trades") for check in ("dead_letters", "exactly_once")]
     assert found["heavy"] == []
     assert list(tmp_path.iterdir()) == []
 

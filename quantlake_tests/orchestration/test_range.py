@@ -7,10 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from quantlake.contract.suites import EXACTLY_ONCE
 from quantlake.datasets.market import trades
 from quantlake.orchestration.assemble import assemble
 from quantlake.orchestration.launcher import DIED
 from quantlake.orchestration.refresh import QUIET, Refreshed, refresh
+from quantlake.orchestration.status import statuses
 from quantlake.orchestration.tags import RANGE_END, RANGE_START
 from quantlake.wiring import Adapters
 from quantlake_tests.orchestration.market import GRAPH, arrive, market, materializations, trade
@@ -106,3 +108,37 @@ def test_a_rebuild_builds_each_date_once_however_often_it_is_cut_short(adapters:
         instance.add_run_tags(instance.get_runs(limit=1)[0].run_id, {DIED: "false"})
         assert sorted(o.partition for o in rebuild().outcomes[bars.path]) == good
         assert materializations(instance, bars.path) == {str(day): 3 for day in good}
+
+
+def test_the_audit_of_the_topic_is_a_check_of_every_date(adapters: Adapters) -> None:
+    graph = assemble(GRAPH, lambda: adapters)
+    assets = [a for a in graph.assets or () if isinstance(a, dg.AssetsDefinition)]
+    raw = dg.AssetKey(trades.raw.path.split("/"))
+    assert graph.resolve_asset_graph().get_check_spec(dg.AssetCheckKey(raw, EXACTLY_ONCE)).blocking is False
+    with dg.instance_for_test() as instance:
+
+        def evaluated() -> dict[str | None, dg.AssetCheckEvaluation]:
+            tags = {RANGE_START: DAYS[0].isoformat(), RANGE_END: DAYS[-1].isoformat()}
+            result = dg.materialize(assets, selection=[raw], instance=instance, tags=tags, run_config=QUIET)
+            assert result.success
+            logged = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+            found = [entry.get_dagster_event().asset_check_evaluation_data for entry in logged]
+            return {e.partition: e for e in found if e.check_name == EXACTLY_ONCE}
+
+        sound = evaluated()
+        assert sorted(map(str, sound)) == [str(day) for day in DAYS] and all(e.passed and not e.description for e in sound.values())
+        figures = {name: value.value for name, value in sound[str(DAYS[0])].metadata.items()}
+        assert {n: figures[n] for n in ("rows", "dead_letters", "duplicates", "gaps", "pending", "losses", "partitions")} == {
+            "rows": 20, "dead_letters": 0, "duplicates": 0, "gaps": 0, "pending": 0, "losses": [], "partitions": 4,
+        }  # fmt: skip
+        assert [r["ranges"] for r in figures["ranges"] if r["ranges"]] == [[[0, 20]]] and len(figures["ranges"]) == 4
+
+        rows = adapters.lake.read(trades.raw.spec)
+        adapters.lake.publish(trades.raw.spec, DAYS, rows.filter([o != 7 for o in rows["_offset"].to_pylist()]))
+        broken = evaluated()
+        assert len(broken) == len(DAYS) and not any(e.passed or e.blocking for e in broken.values())
+        (severity,), (reason,) = {e.severity for e in broken.values()}, {e.description for e in broken.values()}
+        assert severity is dg.AssetCheckSeverity.ERROR and reason and "no row at [7, 8): 1 missing" in reason
+        assert broken[str(DAYS[0])].metadata["gaps"].value == 1
+        (status,) = [s for s in statuses(GRAPH, adapters, instance, broker=True) if s.asset == trades.raw.path]
+        assert "exactly_once failed on 2024-03-0" in status.last_check and (status.lag, status.last_failure) == (0, "")

@@ -164,7 +164,7 @@ def test_an_open_session_without_rows_is_a_warning() -> None:
 
 def test_checks_by_kind_of_dataset() -> None:
     bars = Derived("a.b.bars", doc="d", owner="o", of=(things,), columns=(replace(PARTITION_DATE, null=True),))
-    assert check_names(stream) == [("dead_letters", False)]
+    assert check_names(stream) == [("dead_letters", False), ("exactly_once", False)]
     assert check_names(bars) == [(SCHEMA, True), ("row_count", False)]
     day = PARTITION_DATE.name
     rollup = Rollup("a.b.r", doc="d", owner="o", of=things, sql="", columns=(PARTITION_DATE,), key=(day,), equals=bars)
