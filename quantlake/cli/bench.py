@@ -35,8 +35,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One object.")]
 @bench.command()
 def refresh(days: Days = 365, as_json: AsJson = False) -> None:
     """What orchestration adds to `quantlake refresh`: its wall time beyond the same functions in a plain loop, an asset-date."""
-    from quantlake.orchestration.build import build, landed_outcomes
+    from quantlake.orchestration.build import build
     from quantlake.orchestration.instance import open_instance
+    from quantlake.orchestration.landed import landed_outcomes
     from quantlake.orchestration.refresh import refresh as refreshed
 
     graph = catalog()
@@ -67,7 +68,8 @@ def refresh(days: Days = 365, as_json: AsJson = False) -> None:
 @bench.command()
 def backfill(days: Days = 30, as_json: AsJson = False) -> None:
     """What orchestration adds to a backfill launched through the running web server, beyond the same functions in a plain loop."""
-    from quantlake.orchestration.build import build, landed_outcomes
+    from quantlake.orchestration.build import build
+    from quantlake.orchestration.landed import landed_outcomes
 
     graph = catalog()
     _warm(graph)

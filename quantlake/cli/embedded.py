@@ -15,6 +15,7 @@ from quantlake.contract import EmbeddingIndex, QuantLakeError, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.wire import subject, wire_schema
 from quantlake.landing.land import Landed, Report, close, land
+from quantlake.landing.mend import record_ends
 from quantlake.ports import Broker, Registry
 from quantlake.wiring import Adapters
 
@@ -43,6 +44,7 @@ class Embedded:
             self._drain_orphan(settings.run / "broker.json")
             self.broker = Tansu.start(settings.root / "logs" / "broker.log", self._port)
             self._stack.callback(self.broker.stop)
+            self.ended = record_ends(self._catalog.streams, self._adapters.lake)  # of a broker that was not stopped cleanly
             self._announce(settings.run / "broker.json")
             register_contracts(self._catalog, self._adapters.broker, self._adapters.registry)
         except BaseException:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quantlake.cli import asking, letters, running, sending, servers, state
+from quantlake.cli import asking, landing, letters, running, sending, servers, state
 from quantlake.cli.bench import bench
 from quantlake.contract import QuantLakeError
 
@@ -18,6 +18,7 @@ contract = typer.Typer(help="Contracts: what datasets are.", no_args_is_help=Tru
 app.add_typer(contract, name="contract")
 contract.command("register")(servers.register)
 app.add_typer(bench, name="bench")
+app.command("land")(landing.land_)
 for command in (
     running.demo, servers.up, servers.dev, servers.env, sending.produce, sending.simulate, sending.replay, running.refresh, running.backfill,
     asking.sql, asking.audit, letters.deadletters, asking.fingerprint, state.status, state.why,

@@ -1,23 +1,18 @@
 """Commands that run servers: up, dev, env; and contract register."""
 
 import shlex
-import signal
 import sys
-import threading
-from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from quantlake.cli import show
 from quantlake.cli.embedded import Embedded, register_contracts
-from quantlake.contract import QuantLakeError, Stream
-from quantlake.wiring import Adapters, catalog, platform
-
-if TYPE_CHECKING:
-    from quantlake.cli.supervise import DagsterDev
-
-LANDING_SECONDS = 2.0
+from quantlake.cli.landing import LOOK_SECONDS, asked_to_stop, following, line
+from quantlake.contract import QuantLakeError
+from quantlake.landing.follow import COMMIT_ROWS, COMMIT_SECONDS, land_until
+from quantlake.landing.mend import reached
+from quantlake.wiring import catalog, platform
 
 
 def register() -> None:
@@ -57,22 +52,14 @@ def _serve(port: int, dagster_port: int | None = None) -> None:
     from quantlake.orchestration.assets import report_landing
     from quantlake.orchestration.instance import open_instance
 
-    stop = threading.Event()
-
-    def asked(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt  # a second time: at once
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, asked)
+    stop = asked_to_stop()
     adapters = platform()
     with open_instance(adapters.settings.dagster_home) as instance:
-
-        def report(stream: Stream, dates: frozenset[date]) -> None:
-            report_landing(instance, adapters, stream, sorted(dates))
-
+        report = report_landing(instance, adapters)
         with Embedded(adapters, catalog(), port=port, report=report) as servers:
+            for stream, log in servers.ended:
+                told = f"{stream.topic}: log {log.id} ended without a clean stop, committed to {reached(log)}; anything after is unknown"
+                print(f"{told}. Accept it: quantlake land --topic {stream.topic} --accept-loss", file=sys.stderr, flush=True)
             servers.open_stores()
             child = DagsterDev(adapters, dagster_port) if dagster_port else None
             try:
@@ -82,23 +69,18 @@ def _serve(port: int, dagster_port: int | None = None) -> None:
                 if child:
                     print(f"Dagster starts, its output goes to {child.log_file}", flush=True)
                 print("ready", flush=True)
-                _keep(servers, child, stop, adapters)
+                with line() as shown:
+                    follower = following(catalog().streams, adapters, report, COMMIT_SECONDS, COMMIT_ROWS, shown)
+
+                    def look() -> None:
+                        if not servers.alive:
+                            raise QuantLakeError(f"the broker ended by itself; its output is in {adapters.settings.root / 'logs' / 'broker.log'}")
+                        if child:
+                            child.check()
+                        shown.update(follower)
+
+                    land_until(follower, stop, look, LOOK_SECONDS)
                 print("stopping: landing what is pending (a second Ctrl-C: at once, without it)", flush=True)
             finally:
                 if child:
                     child.end()
-
-
-def _keep(servers: Embedded, child: "DagsterDev | None", stop: threading.Event, adapters: Adapters) -> None:
-    """Land what arrives until told to stop."""
-    while not stop.wait(LANDING_SECONDS):
-        if not servers.alive:
-            raise QuantLakeError(f"the broker ended by itself; its output is in {adapters.settings.root / 'logs' / 'broker.log'}")
-        if child:
-            child.check()
-        try:
-            landed = servers.land()
-            if landed.rows or landed.dead_letters:
-                print(f"landed {landed.rows} rows, {landed.dead_letters} dead letters", flush=True)
-        except QuantLakeError as error:
-            print(f"landing: {error}", file=sys.stderr, flush=True)

@@ -134,6 +134,7 @@ class Stream(Dataset):
     ``fill`` completes the columns a producer may omit (``known_at``, ``partition_date``, ...).
     ``tombstones`` says what a message without a value means to its curated tables: nothing, or (``delete``) that the rows whose
     ``message_key`` column, as its producer encodes it, is the message's key end at the message's broker time.
+    ``max_message_bytes``: a larger message is landed as a dead letter, its bytes kept and not decoded.
     """
 
     layer: ClassVar[str] = "raw"
@@ -143,6 +144,7 @@ class Stream(Dataset):
     topic_partitions: int = 1
     message_key: str
     tombstones: Literal["ignore", "delete"] = "ignore"
+    max_message_bytes: int = 8 << 20
     first_date: date = date(1990, 1, 1)
     sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)

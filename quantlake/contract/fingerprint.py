@@ -23,6 +23,15 @@ class Fingerprint:
     rows: int
     hash: str
 
+    def __add__(self, other: "Fingerprint") -> "Fingerprint":
+        """That of both multisets together."""
+        (high, low), (more_high, more_low) = self._halves(), other._halves()
+        return _fingerprint(self.rows + other.rows, high + more_high, low + more_low)
+
+    def _halves(self) -> tuple[int, int]:
+        digits = self.hash.partition("-")[2]
+        return int(digits[:32], 16), int(digits[32:], 16)
+
 
 EMPTY = Fingerprint(0, f"0-{0:064x}")
 

@@ -5,19 +5,21 @@ transaction removes the dead letter and adds the row in its own date, so each of
 ends. Offsets are those of landing and stay as they are.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.contract import Stream
 from quantlake.landing.decode import decode
-from quantlake.landing.land import Report, partitions_of
+from quantlake.landing.land import partitions_of
 from quantlake.landing.tombstones import overtaken
-from quantlake.ports import RECORD_SCHEMA, Lake, Registry
+from quantlake.ports import Lake, Records, Registry
 
+Report = Callable[[Stream, frozenset[date]], None]
 CHUNK_ROWS = 100_000  # a transaction's; its filter may have to name every offset
 CHUNK_BYTES = 128 << 20
 PLACE = ["_log", "_partition", "_offset", "partition_date"]
@@ -87,7 +89,12 @@ def _redriven(stream: Stream, letters: pa.Table, registry: Registry, lake: Lake,
 
 def _again(stream: Stream, letters: pa.Table, registry: Registry) -> pa.Table:
     """The rows of one log's dead letters, decoded from their records as the broker gave them."""
-    columns = [letters["_value" if f.name == "value" else f.name].cast(f.type) for f in RECORD_SCHEMA]
-    rows = decode(stream, pa.Table.from_arrays(columns, schema=RECORD_SCHEMA), letters["_log"][0].as_py(), registry)
+    stamps = letters["_timestamp"].cast(pa.int64()).fill_null(-1000)
+    records = Records(
+        letters["_partition"].to_numpy().astype(np.int32), letters["_offset"].to_numpy(), stamps.to_numpy() // 1000,
+        letters["_key"].to_pylist(), letters["_headers"].to_pylist(), letters["_value"].to_pylist(),
+        pc.binary_length(letters["_value"]).to_numpy().astype(np.int64),
+    )  # fmt: skip
+    rows = decode(stream, records, letters["_log"][0].as_py(), registry)
     topic = rows.schema.get_field_index("_topic")
     return rows.set_column(topic, rows.schema.field(topic), letters["_topic"])

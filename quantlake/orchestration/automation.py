@@ -15,8 +15,8 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.build import landed_outcomes
 from quantlake.orchestration.conditions import condition_of
+from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import asset_key
 from quantlake.orchestration.staleness import Work, grouped, spans, state
 from quantlake.orchestration.tags import ONLY_STALE, PRIORITY, RANGE_END, RANGE_START, REQUESTED_BY, STREAM

@@ -16,15 +16,13 @@ import pyarrow.compute as pc
 from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, Rollup, Stream, Table
 from quantlake.contract.compute import compute
 from quantlake.contract.fingerprint import EMPTY, fingerprints
-from quantlake.contract.suites import DEAD_LETTERS, EQUALS_DERIVED, SCHEMA, check_names
+from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
 CHUNK_DATES = 60
-COORDINATE_ROWS = 3_000_000  # raw rows whose coordinates are held at once: 0.4 GB
-FEW_DATES = 31
 OF_A_ROW = ("not_null", "in_range", "allowed_values", "ordered")
 
 
@@ -89,47 +87,14 @@ def build(dataset: Dataset, dates: Sequence[date], platform: Platform, run_id: s
             yield from _build_chunk(dataset, chunk, platform, run_id)
 
 
-def landed_outcomes(stream: Stream, dates: Sequence[date] | None, platform: Platform) -> list[Outcome]:
-    """Raw partitions as the lake has them now (None: all): rows without dead letters and tombstones, data version, dead-letter check."""
-    lake = platform.lake
-    commit = lake.last_commit(stream.spec)
-    if commit is None:
-        return [_landed(day, 0, 0, EMPTY.hash, [], None) for day in sorted(dates or ())]
-    outcomes = []
-    for chunk in _landed_chunks(stream, dates, platform):
-        held = lake.read(stream.spec, chunk, [*(c.name for c in COORDINATES), "partition_date", "_schema_id"], snapshot_id=commit.snapshot_id)
-        versions, offsets = fingerprints(held, COORDINATES), _offsets(held)
-        dead = pl.col("_error_class").is_not_null()
-        counts = pl.DataFrame(held).group_by("partition_date").agg(dead.sum().alias("dead"), (~dead & pl.col("_schema_id").is_not_null()).sum())
-        counted = {day: (bad, rows) for day, bad, rows in counts.iter_rows()}
-        for day in chunk:
-            bad, rows = counted.get(day, (0, 0))
-            outcomes.append(_landed(day, rows, bad, versions.get(day, EMPTY).hash, offsets.get(day, []), commit.snapshot_id))
-    return outcomes
-
-
-def _landed(day: date, rows: int, bad: int, version: str, offsets: list[Offsets], snapshot_id: int | None) -> Outcome:
-    reason = f"{bad} messages of this day could not be decoded; see the SQL view deadletters" if bad else ""
-    check = CheckResult(DEAD_LETTERS, bad == 0, False, reason, {"dead_letters": bad})
-    return Outcome(day, rows, version, [check], offsets=offsets, snapshot_id=snapshot_id)
-
-
-def _landed_chunks(stream: Stream, dates: Sequence[date] | None, platform: Platform) -> Iterator[list[date]]:
-    """Dates whose coordinates are held at once; a few dates are not worth counting first."""
-    if dates is not None and len(dates) <= FEW_DATES:
-        yield sorted(dates)
-        return
-    counts = platform.lake.counts(stream.spec)
-    yield from _bounded(sorted(counts if dates is None else dates), counts, COORDINATE_ROWS, None)
-
-
-def _offsets(held: pa.Table) -> dict[date, list[Offsets]]:
+def offsets_of(held: pa.Table) -> dict[date, dict[tuple[str, int], Offsets]]:
+    """Which records of which Kafka partition each date of raw rows holds, by (log, partition)."""
     place = ["partition_date", "_log", "_partition"]
     offset = pl.col("_offset")
     spans = pl.DataFrame(held.select([*place, "_offset"])).group_by(place).agg(offset.min().alias("first"), offset.max().alias("last"), pl.len())
-    found: dict[date, list[Offsets]] = {}
-    for day, *span in spans.sort(place).iter_rows():
-        found.setdefault(day, []).append(Offsets(*span))
+    found: dict[date, dict[tuple[str, int], Offsets]] = {}
+    for day, log, partition, *span in spans.iter_rows():
+        found.setdefault(day, {})[log, partition] = Offsets(log, partition, *span)
     return found
 
 
@@ -138,10 +103,10 @@ def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iter
         yield list(dates)
         return
     first = dataset.inputs[0]
-    yield from _bounded(sorted(dates), store_of(first, platform).counts(first.spec), CHUNK_ROWS, CHUNK_DATES)
+    yield from bounded(sorted(dates), store_of(first, platform).counts(first.spec), CHUNK_ROWS, CHUNK_DATES)
 
 
-def _bounded(dates: Sequence[date], counts: Mapping[date, int], most_rows: int, most_dates: int | None) -> Iterator[list[date]]:
+def bounded(dates: Sequence[date], counts: Mapping[date, int], most_rows: int, most_dates: int | None) -> Iterator[list[date]]:
     """Dates in chunks of at most so many rows (one date at least)."""
     chunk: list[date] = []
     held = 0
@@ -235,7 +200,7 @@ def _read_inputs(
         found = fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
         used[i.path] = {d: Used(found.get(d, EMPTY).hash, snapshot_id) for d in dates}
         if isinstance(i, Stream):
-            offsets = _offsets(stored)
+            offsets = {day: [spans[place] for place in sorted(spans)] for day, spans in offsets_of(stored).items()}
             frames.append(_arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec))))
             continue
         frames.append(stored.filter(pc.is_null(stored["superseded_at"])).drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)

@@ -10,7 +10,7 @@ from datetime import date
 import dagster as dg
 
 from quantlake.contract import Dataset, Stream
-from quantlake.orchestration.build import landed_outcomes
+from quantlake.orchestration.landed import landed_outcomes
 from quantlake.ports import Platform
 
 DATA_VERSION = "dagster/data_version"

@@ -8,7 +8,7 @@ import dagster as dg
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.build import landed_outcomes
+from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import recorded
 from quantlake.ports import Platform
 

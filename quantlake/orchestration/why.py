@@ -12,7 +12,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
-from quantlake.orchestration.build import landed_outcomes
+from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, Recorded, asset_key, recorded
 from quantlake.ports import Platform
 

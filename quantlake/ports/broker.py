@@ -1,20 +1,14 @@
 """The broker port: Kafka as landing, producers and the audit need it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from threading import Event
+from typing import Literal, Protocol
 
-import pyarrow as pa
+import numpy as np
+import numpy.typing as npt
 
-RECORD_SCHEMA = pa.schema([
-    pa.field("_partition", pa.int64(), nullable=False),
-    pa.field("_offset", pa.int64(), nullable=False),
-    pa.field("_timestamp", pa.timestamp("us", "UTC")),
-    pa.field("_key", pa.binary()),
-    pa.field("_headers", pa.string()),
-    pa.field("value", pa.binary()),
-])
-"""Columns of the batches a broker is read in. ``_headers`` is a JSON list of [name, base64 value]; null value = tombstone."""
+from quantlake.contract import QuantLakeError
 
 
 @dataclass(frozen=True)
@@ -27,11 +21,62 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Records read (``RECORD_SCHEMA``) and, where a partition's end was met, the offset after its last record."""
+class Records:
+    """Records of a topic in the order read, column by column, as the client hands them over: Python's bytes are never copied here.
 
-    records: pa.Table
+    ``timestamps`` in milliseconds since 1970, below 0 where there is none; ``headers``: JSON lists of [name, base64 value], or None;
+    a value of None is a tombstone; ``sizes`` are the values' bytes.
+    """
+
+    partitions: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    timestamps: npt.NDArray[np.int64]
+    keys: Sequence[bytes | None]
+    headers: Sequence[str | None]
+    values: Sequence[bytes | None]
+    sizes: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records read and, where a partition's end was met, the offset after its last record.
+
+    ``begins``: partitions that are read for the first time, and whose log no longer begins at 0; ``behind``: how many records the
+    broker is known to hold beyond these.
+    """
+
+    records: Records
     ends: Mapping[int, int]
+    begins: Mapping[int, int]
+    behind: int = 0
+
+
+@dataclass(frozen=True)
+class LostRange:
+    """Offsets of a partition that were expected on the broker: ``first`` to ``end``, exclusive.
+
+    ``expired``: the log now begins at ``end``. ``truncated``: it now ends at ``first``, though it was read up to ``end`` before.
+    """
+
+    partition: int
+    first: int
+    end: int
+    why: Literal["expired", "truncated"]
+
+    def __str__(self) -> str:
+        told = "expired before they were read" if self.why == "expired" else "were read, and are no longer there"
+        return f"partition {self.partition}: offsets [{self.first}, {self.end}) {told}"
+
+
+class LogBrokenError(QuantLakeError):
+    """A log does not hold what was read of it, or has to be read, any more."""
+
+    def __init__(self, message: str, lost: Sequence[LostRange] = ()) -> None:
+        super().__init__(message)
+        self.lost = tuple(lost)
 
 
 class Broker(Protocol):
@@ -49,13 +94,20 @@ class Broker(Protocol):
         """Create a topic; False if it was there. The only thing that ever creates one."""
         ...
 
-    def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000) -> Iterator[Batch]:
+    def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20) -> Iterator[Batch]:
         """Read from ``start`` (offset by partition; absent = from the beginning) to the first end of every partition, or, where
         it is written to without pause, a little beyond what was there when the read began.
 
-        Each partition with a start above 0 is first probed by reading the record at start - 1. Raises ``QuantLakeError`` where
-        that record is not there (truncated, expired or another log), or where neither a record nor an end arrives in 5 s.
+        Each partition with a start above 0 is first probed by reading the record at start - 1. Raises ``LogBrokenError`` with the
+        lost ranges where the log was truncated or has expired beneath a start, ``QuantLakeError`` where neither a record nor an
+        end arrives in 5 s. A batch ends at ``batch_rows`` or, but for one poll's records, at ``batch_bytes``.
         """
+        ...
+
+    def follow(
+        self, topic: str, start: Mapping[int, int], stop: Event, *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20
+    ) -> Iterator[Batch]:
+        """As ``read``, beyond every end until ``stop``: a batch at least every half second, with no records where none came."""
         ...
 
     def ends(self, topic: str, start: Mapping[int, int]) -> dict[int, int]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import FeatureView, TableSpec
+from quantlake.contract import FeatureView, QuantLakeError, TableSpec
 
 
 class PartitionStore(Protocol):
@@ -69,6 +69,22 @@ class Maintained:
     bytes: int
 
 
+class StaleWriterError(QuantLakeError):
+    """Another writer committed meanwhile; nothing was committed."""
+
+
+class Appender(Protocol):
+    """Rows for one table in files that nobody sees before they are committed; a commit may be followed by another."""
+
+    def write(self, rows: pa.Table) -> None:
+        """Add rows (of the spec's columns, with their types or polars' views of text), in their order."""
+        ...
+
+    def commit(self, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> Commit:
+        """As ``Lake.append``, of all that was written since the last commit. The snapshot's summary has the properties too."""
+        ...
+
+
 class Lake(PartitionStore, Protocol):
     """Iceberg. Beside partitions: appends that carry offsets, table properties, commits, files."""
 
@@ -81,9 +97,13 @@ class Lake(PartitionStore, Protocol):
     def append(self, spec: TableSpec, rows: pa.Table, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> None:
         """Append rows and properties in one transaction, with no blind retry. The caller holds ``lock``.
 
-        Raises ``QuantLakeError`` and commits nothing where the table's properties are not the ``expected`` ones ("" = absent):
-        another writer committed since they were read.
+        Raises ``StaleWriterError`` and commits nothing where the table's properties are not the ``expected`` ones ("" = absent):
+        another writer committed since they were read. Raises ``QuantLakeError`` where files cannot be written (a full disk).
         """
+        ...
+
+    def appender(self, spec: TableSpec) -> AbstractContextManager[Appender]:
+        """The same in pieces, for more rows than should be in memory at once. What is left uncommitted is deleted at its exit."""
         ...
 
     def replace(self, spec: TableSpec, removed: pa.Table, rows: pa.Table) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import fastavro
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ from quantlake.contract import (
 )  # fmt: skip
 from quantlake.contract.wire import wire_arrow, wire_schema
 from quantlake.landing.decode import decode
-from quantlake.ports import RECORD_SCHEMA, UnknownSchemaError
+from quantlake.ports import Records, UnknownSchemaError
 from quantlake.sources.encode import encode
 
 OWN, UNKNOWN_FIELD, OTHER_TYPE, REORDERED, NO_RECORD, UNKNOWN = 7, 8, 9, 10, 11, 12
@@ -101,10 +102,11 @@ class Schemas:
         raise NotImplementedError
 
 
-def records(values: Sequence[bytes | None]) -> pa.Table:
+def records(values: Sequence[bytes | None]) -> Records:
     n = len(values)
-    columns = [[0] * n, list(range(n)), [ARRIVED] * n, [b"key"] * n, [None] * n, list(values)]
-    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, RECORD_SCHEMA, strict=True)], schema=RECORD_SCHEMA)
+    sizes = np.array([len(v or b"") for v in values], np.int64)
+    arrived = np.full(n, int(ARRIVED.timestamp() * 1000))
+    return Records(np.zeros(n, np.int32), np.arange(n), arrived, [b"key"] * n, [None] * n, list(values), sizes)
 
 
 def decoded(stream: Stream, values: Sequence[bytes | None]) -> list[dict[str, Any]]:

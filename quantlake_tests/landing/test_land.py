@@ -59,7 +59,7 @@ def test_a_landing_may_be_several_commits(stream: Stream, broker: Kafka, registr
     progress: list[int] = []
     landed = land(
         stream, broker=broker, registry=registry, lake=lake, commit_rows=150, progress=progress.append,
-        report=lambda s, dates: heard.append(dates) if s is stream else None,
+        report=lambda s, done: heard.append(done.landed.dates) if s is stream else None,
     )  # fmt: skip
     assert (landed.rows, sum(progress), numbers(stream, lake)) == (1000, 1000, list(range(1000)))
     made = lake.commits(stream.spec)
@@ -100,7 +100,7 @@ def test_dates_no_partition_has_are_landed_and_told_apart(stream: Stream, broker
     rows = [{**tick(n), "partition_date": day, "at": datetime(day.year, day.month, day.day, tzinfo=UTC)} for n, day in enumerate(dates)]
     send(broker, registry, stream, pa.Table.from_pylist(rows, wire_arrow(stream)))
     heard: list[frozenset[date]] = []
-    landed = land(stream, broker=broker, registry=registry, lake=lake, report=lambda _, d: heard.append(d))
+    landed = land(stream, broker=broker, registry=registry, lake=lake, report=lambda _, done: heard.append(done.landed.dates))
     assert (landed.rows, landed.dates, landed.outside) == (7, {START, today}, set(outside))
     assert heard == [landed.dates]
     assert lake.counts(stream.spec) == dict.fromkeys(sorted(dates), 1) and numbers(stream, lake) == list(range(7))

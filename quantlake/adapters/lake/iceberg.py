@@ -6,7 +6,7 @@ engines that read them directly. Not here: what the properties mean (landing), S
 
 import os
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.adapters.lake import maintenance
+from quantlake.adapters.lake.appending import Staged, commit_files
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
-from quantlake.ports import Commit, Files, Maintained
+from quantlake.ports import Commit, Files, Maintained, StaleWriterError
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -122,20 +123,21 @@ class Iceberg:
                 raise _conflict(spec, error) from error
 
     def append(self, spec: TableSpec, rows: pa.Table, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> None:
+        with self.appender(spec) as appender:
+            if rows.num_rows:
+                appender.write(rows)
+            appender.commit(properties=properties, expected=expected)
+
+    @contextmanager
+    def appender(self, spec: TableSpec) -> Iterator["Appender"]:
         table = self._table(spec)
         if table is None:
             raise QuantLakeError(f"there is no table {spec.sql_name}; it is made by the first landing")
-        stale = [name for name, value in expected.items() if table.properties.get(name, "") != value]
-        if stale:
-            raise QuantLakeError(f"{spec.sql_name}: another writer committed {', '.join(stale)} meanwhile; nothing was committed, run it again")
+        appender = Appender(spec, lambda: self._table(spec), Staged(table))
         try:
-            with table.transaction() as transaction:
-                # also without rows: properties alone are committed over whatever another machine committed meanwhile
-                touched = [d for d in pc.unique(rows["partition_date"]).to_pylist() if d is not None]
-                transaction.append(self._rows(table, rows), snapshot_properties={DATES: _listed(touched)})
-                transaction.set_properties(dict(properties))
-        except Exception as error:
-            raise _conflict(spec, error) from error
+            yield appender
+        finally:
+            appender.staged.discard()
 
     def replace(self, spec: TableSpec, removed: pa.Table, rows: pa.Table) -> None:
         table = self._table(spec)
@@ -257,7 +259,8 @@ class Iceberg:
         from pyiceberg.transforms import DayTransform, MonthTransform, YearTransform
 
         transform = {"day": DayTransform, "month": MonthTransform, "year": YearTransform}[spec.storage_partition]()
-        self.catalog.create_namespace_if_not_exists(spec.layer)
+        with file_lock(self._locks / "catalog", what="the Iceberg catalogue"):  # two first tables of a layer race on it
+            self.catalog.create_namespace_if_not_exists(spec.layer)
         schema = pa.schema([f.with_nullable(True) for f in spec.arrow])
         properties = PROPERTIES | {"comment": spec.doc} | (NO_RETRY if spec.layer == "raw" else {})
         place = (spec.layer, f"{spec.family}_{spec.name}")
@@ -274,6 +277,59 @@ class Iceberg:
         fields = list(table.schema().as_arrow())
         arrays = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in fields]
         return pa.Table.from_arrays(arrays, schema=pa.schema([pa.field(f.name, f.type) for f in fields]))
+
+
+class Appender:
+    """Appends of one table, one commit after the other: see the port."""
+
+    def __init__(self, spec: TableSpec, load: "Callable[[], Table | None]", staged: Staged) -> None:
+        self._spec, self._load, self.staged = spec, load, staged
+
+    def write(self, rows: pa.Table) -> None:
+        try:
+            self.staged.write(rows)
+        except OSError as error:
+            raise _full(self._spec, error) from error
+
+    def commit(self, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> Commit:
+        table = self._load()
+        if table is None:
+            raise QuantLakeError(f"there is no table {self._spec.sql_name} any more; nothing was committed")
+        stale = [name for name, value in expected.items() if table.properties.get(name, "") != value]
+        if stale:
+            raise StaleWriterError(
+                f"{self._spec.sql_name}: another writer committed {', '.join(stale)} meanwhile; nothing was committed, run it again"
+            )
+        table = self._committed(table, properties)
+        self.staged = Staged(table)
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        return _commit(snapshot)
+
+    def _committed(self, table: "Table", properties: Mapping[str, str]) -> "Table":
+        staged, dates = self.staged, _listed(self.staged.dates)
+        try:
+            files = staged.finish()
+        except OSError as error:
+            raise _full(self._spec, error) from error
+        # from here on a failure may have come after the commit: only one that surely came before it lets files be deleted
+        self.staged = Staged(table)
+        try:
+            commit_files(table, files, {DATES: dates, **properties}, properties)
+        except Exception as error:
+            failed = _conflict(self._spec, error)
+            if isinstance(failed, StaleWriterError):
+                staged.discard()
+                raise failed from error
+            now = self._load()
+            if now is not None and properties and all(now.properties.get(name) == value for name, value in properties.items()):
+                return now  # it was committed, and the answer was lost
+            raise (_full(self._spec, error) if isinstance(error, OSError) else failed) from error
+        return table
+
+
+def _full(spec: TableSpec, error: OSError) -> Exception:
+    return QuantLakeError(f"{spec.sql_name} cannot be written: {error.strerror or error}; nothing was committed. Free some space, then run it again")
 
 
 def _snapshot(spec: TableSpec, table: "Table", snapshot_id: int | None) -> "Snapshot | None":
@@ -366,5 +422,5 @@ def _conflict(spec: TableSpec, error: Exception) -> Exception:
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
     if isinstance(error, CommitFailedException | ValidationException):
-        return QuantLakeError(f"{spec.sql_name} was changed by another writer meanwhile, and nothing was committed; run it again ({error})")
+        return StaleWriterError(f"{spec.sql_name} was changed by another writer meanwhile, and nothing was committed; run it again ({error})")
     return error
