@@ -1,5 +1,6 @@
 """Landing: each record once over several landings, what is fenced, what a log's end means, and who is told which dates."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +18,8 @@ from quantlake.contract.wire import wire_arrow
 from quantlake.landing.audit import audit
 from quantlake.landing.land import Landed, close, land
 from quantlake.landing.logs import PROPERTY, Logs
-from quantlake.ports import Message
+from quantlake.landing.mend import accept_loss, record_ends
+from quantlake.ports import LogBrokenError, LostRange, Message
 from quantlake.sources.publish import send
 from quantlake_tests.landing.ticks import START, numbers, produced, registered, tick
 
@@ -106,7 +108,7 @@ def test_dates_no_partition_has_are_landed_and_told_apart(stream: Stream, broker
     assert lake.counts(stream.spec) == dict.fromkeys(sorted(dates), 1) and numbers(stream, lake) == list(range(7))
 
 
-def test_a_log_that_was_replaced_is_lost_on_record(
+def test_a_log_that_was_replaced_stops_landing_until_it_is_lost_on_record(
     stream: Stream, broker: Kafka, registry: SqliteRegistry, lake: Iceberg, home: Path
 ) -> None:
     produced(stream, broker, registry, 0, 30)
@@ -117,13 +119,28 @@ def test_a_log_that_was_replaced_is_lost_on_record(
         produced(stream, second, registry, 30, 50)
         before = {a.log: a for a in audit(stream, lake=lake, broker=second)}
         assert not before[first].clean and "without a clean stop" in before[first].reason
+        head = lake.last_commit(stream.spec)
+        named = rf"the log {re.escape(first)} ended, committed partition 0 to \d+, .*; anything after is unknown\. .*--accept-loss.*--reset"
+        with pytest.raises(LogBrokenError, match=named):
+            land(stream, broker=second, registry=registry, lake=lake)
+        assert lake.last_commit(stream.spec) == head and numbers(stream, lake) == list(range(30))
+        assert [(s, log.id) for s, log in record_ends([stream], lake)] == [(stream, first)]  # what an embedded broker's start does
+        assert record_ends([stream], lake) == []
         assert land(stream, broker=second, registry=registry, lake=lake).rows == 20
         found = audit(stream, lake=lake, broker=second)
+        assert numbers(stream, lake) == list(range(50))
+        assert [(a.log == first, a.status, a.clean, a.gaps, a.duplicates) for a in found] == [
+            *[(True, "unverified", False, 0, 0)] * 3, *[(False, "live", True, 0, 0)] * 3,
+        ]  # fmt: skip
+        assert all("committed to" in a.reason for a in found if a.log == first)
+        (told,) = accept_loss(stream, broker=second, lake=lake)
+        assert told.startswith(f"log {first} ended, committed to ") and accept_loss(stream, broker=second, lake=lake) == []
+        assert land(stream, broker=second, registry=registry, lake=lake) == Landed()
+        found = audit(stream, lake=lake, broker=second)
     assert numbers(stream, lake) == list(range(50))
-    assert [(a.log == first, a.status, a.clean, a.gaps, a.duplicates) for a in found] == [
-        *[(True, "unverified", False, 0, 0)] * 3, *[(False, "live", True, 0, 0)] * 3,
+    assert [(a.log == first, a.status, a.clean, [(v.first == a.end, v.end, v.why) for v in a.losses]) for a in found] == [
+        *[(True, "given_up", True, [(True, None, "ended")])] * 3, *[(False, "live", True, [])] * 3,
     ]  # fmt: skip
-    assert all("committed to" in a.reason for a in found if a.log == first)
 
 
 def test_a_clean_stop_closes_the_log(stream: Stream, broker: Kafka, registry: SqliteRegistry, lake: Iceberg, home: Path) -> None:
@@ -175,8 +192,10 @@ def test_a_log_shorter_than_what_was_landed_is_refused(stream: Stream, broker: K
     logs = Logs.parse(lake.properties(stream.spec))
     (log,) = logs.logs
     lake.set_properties(stream.spec, {PROPERTY: logs.moved(log.id, {p: o + 100 for p, o in log.offsets.items()}).text()})
-    with pytest.raises(QuantLakeError, match="no longer has offset"):
+    with pytest.raises(LogBrokenError, match=r"were read, and are no longer there.*--accept-loss.*--reset") as caught:
         land(stream, broker=broker, registry=registry, lake=lake)
+    assert set(caught.value.lost) == {LostRange(p, end, end + 100, "truncated") for p, end in log.offsets.items()}
+    assert all(f"partition {p}: offsets [{end}, {end + 100})" in str(caught.value) for p, end in log.offsets.items())
     assert numbers(stream, lake) == list(range(10))
 
 
