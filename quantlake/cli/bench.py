@@ -19,6 +19,7 @@ import typer
 
 from quantlake.adapters.broker.tansu import free_port
 from quantlake.cli import show
+from quantlake.cli.bench_landing import landing
 from quantlake.cli.embedded import Embedded
 from quantlake.cli.sending import send_simulation
 from quantlake.contract import FeatureView, QuantLakeError
@@ -32,6 +33,9 @@ Days = Annotated[int, typer.Option(min=1, help="Simulated days.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One object.")]
 
 
+bench.command()(landing)
+
+
 @bench.command()
 def refresh(days: Days = 365, as_json: AsJson = False) -> None:
     """What orchestration adds to `quantlake refresh`: its wall time beyond the same functions in a plain loop, an asset-date."""
@@ -42,7 +46,7 @@ def refresh(days: Days = 365, as_json: AsJson = False) -> None:
 
     graph = catalog()
     _warm(graph)
-    with _home() as adapters, Embedded(adapters, graph) as servers:
+    with home() as adapters, Embedded(adapters, graph) as servers:
         _year(adapters, days)
         servers.land()
         started = time.monotonic()
@@ -52,14 +56,14 @@ def refresh(days: Days = 365, as_json: AsJson = False) -> None:
             if dataset.inputs:
                 list(build(dataset, wanted, adapters, "bench"))
         floor = time.monotonic() - started
-    with _home() as adapters, Embedded(adapters, graph) as servers, open_instance(adapters.settings.dagster_home) as instance:
+    with home() as adapters, Embedded(adapters, graph) as servers, open_instance(adapters.settings.dagster_home) as instance:
         _year(adapters, days)
         servers.land()
         started = time.monotonic()
         done = refreshed(graph, graph.datasets, adapters, instance)
         wall = time.monotonic() - started
     asset_dates = sum(len(outcomes) for outcomes in done.outcomes.values())
-    _print({
+    print_figures({
         "days": days, "asset_dates": asset_dates, "seconds": wall, "plain_loop_seconds": floor, "runs": done.runs,
         "overhead_ms_per_asset_date": (wall - floor) / asset_dates * 1000,
     }, as_json)  # fmt: skip
@@ -73,7 +77,7 @@ def backfill(days: Days = 30, as_json: AsJson = False) -> None:
 
     graph = catalog()
     _warm(graph)
-    with _home() as adapters, Embedded(adapters, graph) as servers:
+    with home() as adapters, Embedded(adapters, graph) as servers:
         _year(adapters, days)
         started = time.monotonic()
         servers.land()
@@ -90,7 +94,7 @@ def backfill(days: Days = 30, as_json: AsJson = False) -> None:
         started = time.monotonic()
         status = api.backfill(graph, START, START + timedelta(days=days - 1))
         wall = time.monotonic() - started
-    _print({"days": days, "assets": len(graph.datasets), "status": status, "seconds": wall, "plain_loop_seconds": floor, "overhead_seconds": wall - floor}, as_json)  # fmt: skip
+    print_figures({"days": days, "assets": len(graph.datasets), "status": status, "seconds": wall, "plain_loop_seconds": floor, "overhead_seconds": wall - floor}, as_json)  # fmt: skip
 
 
 @bench.command()
@@ -118,14 +122,14 @@ def freshness(
         process.wait(60)
         stop = time.monotonic() - began
     delays.sort()
-    _print({
+    print_figures({
         "arrivals": arrivals, "p50_seconds": statistics.median(delays), "p95_seconds": delays[max(0, -(-len(delays) * 95 // 100) - 1)],
         "max_seconds": delays[-1], "idle_core_share": idle, "stop_seconds": stop,
     }, as_json)  # fmt: skip
 
 
 @contextmanager
-def _home() -> Iterator[Adapters]:
+def home() -> Iterator[Adapters]:
     """Adapters over a fresh home (one that PostgreSQL's own user can pass), removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="quantlake-bench-"))
     folder.chmod(0o755)
@@ -145,7 +149,7 @@ def _running(graph: Catalog) -> Iterator[tuple[Adapters, "_Api", Any]]:
     import subprocess
 
     port = free_port()
-    with _home() as adapters:
+    with home() as adapters:
         log = adapters.settings.root.parent / "dev.log"
         command = [sys.executable, "-m", "quantlake.cli", "dev", "--port", str(port)]
         with log.open("wb") as output:
@@ -210,7 +214,7 @@ def _warm(graph: Catalog) -> None:
     from quantlake.orchestration.instance import open_instance
     from quantlake.orchestration.refresh import refresh as refreshed
 
-    with _home() as adapters, Embedded(adapters, graph), open_instance(adapters.settings.dagster_home) as instance:
+    with home() as adapters, Embedded(adapters, graph), open_instance(adapters.settings.dagster_home) as instance:
         _year(adapters, 1)
         refreshed(graph, graph.datasets, adapters, instance)
 
@@ -271,7 +275,7 @@ def _wait(until: Callable[[], object], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def _print(found: dict[str, Any], as_json: bool) -> None:
+def print_figures(found: dict[str, Any], as_json: bool) -> None:
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in found.items()}
     if as_json:
         print(json.dumps(rounded))

@@ -51,24 +51,25 @@ def decoded(stream: Stream, records: Records, log: str, registry: Registry) -> p
         places = [pl.DataFrame({"_place": own}) for own, _ in parts]
         parts_ = [pl.concat([rows, place], how="horizontal") for (_, rows), place in zip(parts, places, strict=True)]
         rows = pl.concat(parts_).sort("_place").drop("_place") if parts_ else _assembled(stream, 0)
-    stamps = pl.Series(records.timestamps).cast(pl.Int64)
-    known = (stamps >= 0) & (stamps <= LAST_MILLISECOND)
-    arrived = pl.select(pl.when(known).then(stamps * 1000)).to_series().cast(pl.Datetime("us", "UTC"))
-    # neither a dead letter nor a tombstone has a date of its own
-    on_arrival = arrived.dt.date().fill_null(datetime.now(UTC).date())
-    dead = rows["_error_class"].is_not_null()
-    dates = pl.select(pl.when(dead | rows["partition_date"].is_null()).then(on_arrival).otherwise(rows["partition_date"])).to_series()
-    whole = rows.with_columns(
-        dates.alias("partition_date"),
-        pl.repeat(log, n, eager=True).alias("_log"),
-        pl.repeat(stream.topic, n, eager=True).alias("_topic"),
-        pl.Series("_partition", records.partitions).cast(pl.Int64),
-        pl.Series("_offset", records.offsets),
-        arrived.alias("_timestamp"),
-        _repeating(records.keys).alias("_key"),
-        pl.Series("_headers", records.headers, pl.String) if any(records.headers) else pl.repeat(None, n, dtype=pl.String, eager=True).alias("_headers"),
-    )
-    return whole.select(f.name for f in stream.spec.arrow)
+    stamps = records.timestamps
+    arrived = pl.Series("_timestamp", stamps * 1000).cast(pl.Datetime("us", "UTC"))
+    if n and (stamps.min() < 0 or stamps.max() > LAST_MILLISECOND):
+        arrived = arrived.zip_with(pl.Series((stamps >= 0) & (stamps <= LAST_MILLISECOND)), pl.Series([None], dtype=arrived.dtype))
+    dates = rows["partition_date"]
+    undated = dates.is_null() | rows["_error_class"].is_not_null()
+    if undated.any():  # neither a dead letter nor a tombstone has a date of its own
+        dates = arrived.dt.date().fill_null(datetime.now(UTC).date()).zip_with(undated, dates).alias("partition_date")
+    columns = {c.name: c for c in rows.get_columns()} | {
+        "partition_date": dates,
+        "_log": pl.repeat(log, n, eager=True),
+        "_topic": pl.repeat(stream.topic, n, eager=True),
+        "_partition": pl.Series(records.partitions).cast(pl.Int64),
+        "_offset": pl.Series(records.offsets),
+        "_timestamp": arrived,
+        "_key": _repeating(records.keys),
+        "_headers": pl.Series(records.headers, dtype=pl.String) if any(records.headers) else pl.repeat(None, n, dtype=pl.String, eager=True),
+    }
+    return pl.DataFrame({name: columns[name] for name in stream.spec.arrow.names})
 
 
 def _repeating(keys: Sequence[bytes | None]) -> pl.Series:
@@ -112,7 +113,7 @@ def _at_once(stream: Stream, records: Records, registry: Registry) -> tuple[pl.D
         return None
     if _mismatch(stream, schema) or records.sizes.max() > stream.max_message_bytes:
         return None
-    frame = _block(_header(_framed(schema)), values, schema_id)  # type: ignore[arg-type]
+    frame = _block(_header(_framed(schema)), values, schema_id, int(records.sizes.sum()))  # type: ignore[arg-type]
     return None if frame is None else (frame, schema_id)
 
 
@@ -147,7 +148,7 @@ def _by_halves(
     while pending:
         start, stop = pending.pop()
         own = [values[p] or b"" for p in places[start:stop]]
-        frame = _block(header, own, schema_id)
+        frame = _block(header, own, schema_id, sum(map(len, own)))
         if frame is not None:
             yield from _within_limits(stream, values, np.array(places[start:stop]), frame, schema_id)
         elif stop - start > ALONE:
@@ -156,7 +157,7 @@ def _by_halves(
         else:
             for place, value in zip(places[start:stop], own, strict=True):
                 error = _strictly(schema, value[FRAME_BYTES:])
-                frame = None if error else _block(header, [value], schema_id)
+                frame = None if error else _block(header, [value], schema_id, len(value))
                 if frame is not None:
                     yield from _within_limits(stream, values, np.array([place]), frame, schema_id)
                 else:
@@ -170,12 +171,12 @@ def _framed(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "fields": [*before, *schema["fields"], {"name": GUARD, "type": "double"}]}
 
 
-def _block(header: bytes, values: Sequence[bytes], schema_id: int) -> pl.DataFrame | None:
-    """The messages as rows, in one go; None if any of them is not exactly one record behind this schema's frame."""
+def _block(header: bytes, values: Sequence[bytes], schema_id: int, size: int) -> pl.DataFrame | None:
+    """The messages (``size`` bytes in all) as rows, in one go; None if any is not exactly one record behind this schema's frame."""
     guard = os.urandom(8)
     n = len(values)
-    size = sum(map(len, values)) + n * len(guard)
-    container = guard.join([b"".join([header, _varint(n), _varint(size), values[0]]), *values[1:], _SYNC])
+    start = b"".join([header, _varint(n), _varint(size + n * len(guard)), values[0]])
+    container = guard.join([start, *values[1:], _SYNC])
     try:
         with without_panics():
             frame = pl.read_avro(io.BytesIO(container))

@@ -133,19 +133,21 @@ class Kafka:
     def _reading(
         self, topic: str, batch_rows: int, batch_bytes: int, more: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Reading, tuple[int, ...]]]:
-        consumer = self._consumer(more or {})
+        consumer = self.consumer(more)
         try:
             yield Reading(consumer, topic, self.address, batch_rows, batch_bytes), self.partitions(topic)
         finally:
             consumer.close()
 
-    def _consumer(self, more: Mapping[str, Any]) -> "Consumer":
+    def consumer(self, more: Mapping[str, Any] | None = None) -> "Consumer":
+        """The client that topics are read with."""
         from confluent_kafka import Consumer
 
         return Consumer(
             {**self._client, "group.id": "quantlake-landing", "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0,
              "auto.offset.reset": "error", "isolation.level": "read_committed", "allow.auto.create.topics": False,
-             "fetch.wait.max.ms": 50, "queued.min.messages": 50_000, **more}
+             "fetch.wait.max.ms": 50, "queued.min.messages": 50_000,
+             "fetch.queue.backoff.ms": 10, **(more or {})}
         )  # fmt: skip
 
     def _unreachable(self, error: Exception) -> QuantLakeError:
