@@ -62,8 +62,7 @@ class Iceberg:
         except QuantLakeError:
             raise
         except Exception as error:
-            where = self._properties.get("uri") or self._properties.get("type")
-            raise QuantLakeError(f"the Iceberg catalogue {where} cannot be opened: {type(error).__name__}: {error}") from error
+            raise QuantLakeError(f"the Iceberg catalogue {self._where} cannot be opened: {type(error).__name__}: {error}") from error
 
     def ensure(self, spec: TableSpec) -> None:
         table = self._table(spec)
@@ -254,6 +253,14 @@ class Iceberg:
             return self.catalog.load_table((spec.layer, f"{spec.family}_{spec.name}"))
         except NoSuchTableError:
             return None
+        except Exception as error:
+            if not _of_catalogue(error):
+                raise
+            raise QuantLakeError(f"the Iceberg catalogue {self._where} does not answer: {_said(error)}; run it again") from error
+
+    @property
+    def _where(self) -> str:
+        return str(self._properties.get("uri") or self._properties.get("type"))
 
     def _create(self, spec: TableSpec) -> None:
         from pyiceberg.transforms import DayTransform, MonthTransform, YearTransform
@@ -321,11 +328,33 @@ class Appender:
             if isinstance(failed, StaleWriterError):
                 staged.discard()
                 raise failed from error
-            now = self._load()
+            try:
+                now = self._load()
+            except QuantLakeError:  # nobody can say by now
+                raise QuantLakeError(f"{self._spec.sql_name}: {_said(error)}; whether it was committed is not known, the next run looks") from error
             if now is not None and properties and all(now.properties.get(name) == value for name, value in properties.items()):
                 return now  # it was committed, and the answer was lost
-            raise (_full(self._spec, error) if isinstance(error, OSError) else failed) from error
+            raise _uncommitted(self._spec, error) from error
         return table
+
+
+def _uncommitted(spec: TableSpec, error: Exception) -> Exception:
+    """What failed for certain, as an error of one line; a bug of ours stays what it is."""
+    if isinstance(error, OSError):
+        return _full(spec, error)
+    if not _of_catalogue(error):
+        return error
+    return QuantLakeError(f"{spec.sql_name}: the catalogue did not take the commit: {_said(error)}; nothing was committed, run it again")
+
+
+def _of_catalogue(error: Exception) -> bool:
+    """Whether an error is the catalogue's or its client's own."""
+    return type(error).__module__.partition(".")[0] in ("sqlalchemy", "pyiceberg", "requests", "urllib3", "botocore")
+
+
+def _said(error: Exception) -> str:
+    """An error's own words in one line; SQLAlchemy adds its statement and a link."""
+    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
 
 
 def _full(spec: TableSpec, error: OSError) -> Exception:
