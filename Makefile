@@ -27,8 +27,12 @@ lint: install
 	.venv/bin/lint-imports
 	$(UV) lock --check
 
-faults browser: install
-	.venv/bin/python -m pytest -m $@
+browser: install
+	.venv/bin/python -m pytest -m browser
+
+faults: KILLS ?= 100
+faults: install
+	KILLS=$(KILLS) .venv/bin/python -m pytest -m faults
 
 clean:
 	rm -rf .venv .venv-uv
