@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.landing.land import GROUP_ROWS, Landed, Landing, Report, Writing, pieces, reading, resumed
+from quantlake.landing.land import GROUP_BYTES, GROUP_ROWS, Landed, Landing, Report, Writing, pieces, reading, resumed
 from quantlake.ports import Broker, Lake, LogBrokenError, Registry, StaleWriterError
 
 COMMIT_SECONDS = 2.0
 COMMIT_ROWS = 500_000
 LONGEST_WAIT_SECONDS = 30.0
+SNAPSHOTS = 300  # a commit's cost grows with their number (0.02 CPU-s a hundred): older ones expire at twice as many
 
 Tell = Callable[[Stream, str], None]
 
@@ -79,7 +80,7 @@ class Follower:
         landing = resumed(stream, self._broker.log_id(stream.topic), self._lake)
         with pieces(landing, self._registry, self._lake) as writing:
             since: float | None = None
-            for batch in reading(landing, self._broker.follow(stream.topic, landing.start, self._stop, batch_rows=GROUP_ROWS // 2)):
+            for batch in reading(landing, self._broker.follow(stream.topic, landing.start, self._stop, batch_rows=GROUP_ROWS // 2, batch_bytes=GROUP_BYTES // 2)):
                 landing.take(batch)
                 seen.behind, seen.trouble = batch.behind, ""
                 if landing.full(GROUP_ROWS):
@@ -98,6 +99,9 @@ class Follower:
             done = writing.commit(landing, self._broker, self._report)
         seen.landed += done.landed
         seen.committed_at = datetime.now(UTC)
+        commits = self._lake.commits(landing.stream.spec)
+        if len(commits) >= 2 * SNAPSHOTS:
+            self._lake.maintain(landing.stream.spec, datetime.now(UTC) - commits[-SNAPSHOTS].committed_at)
 
 
 def land_until(follower: Follower, stop: Event, look: Callable[[], None], seconds: float) -> None:

@@ -24,7 +24,7 @@ from quantlake.landing.tombstones import dated
 from quantlake.ports import Appender, Batch, Broker, Commit, Lake, LogBrokenError, Records, Registry
 
 GROUP_ROWS = 100_000  # decoded, sorted and written together: a row group, of which two are in memory
-GROUP_BYTES = 64 << 20
+GROUP_BYTES = 32 << 20  # keys and headers too; on its way into a file a group is there several times over
 COMMIT_ROWS = 1_000_000  # a landing of much commits so often: what a kill costs, and the size of files
 
 Progress = Callable[[int], None]
@@ -74,7 +74,7 @@ def land(
         rows = min(GROUP_ROWS, commit_rows)
         total = Landed()
         with pieces(landing, registry, lake) as writing:
-            for batch in reading(landing, broker.read(stream.topic, landing.start, batch_rows=min(50_000, rows))):
+            for batch in reading(landing, broker.read(stream.topic, landing.start, batch_rows=min(50_000, rows), batch_bytes=GROUP_BYTES // 2)):
                 landing.take(batch)
                 if progress and len(batch.records):
                     progress(len(batch.records))
@@ -83,7 +83,7 @@ def land(
                 if writing.rows >= commit_rows:
                     total += writing.commit(landing, broker, report).landed
             writing.add(landing)
-            if writing.rows or landing.logs.text() != landing.written:
+            if writing.rows or landing.moved().text() != landing.written:
                 total += writing.commit(landing, broker, report).landed
     return total
 
@@ -137,7 +137,7 @@ class Landing:
         if len(records):
             self.batches.append(records)
             self.rows += len(records)
-            self.bytes += int(records.sizes.sum())
+            self.bytes += records.bytes
 
     def full(self, rows: int) -> bool:
         return self.rows >= rows or self.bytes >= GROUP_BYTES

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.partitioning import PartitionKey
-    from pyiceberg.table import Table
+    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.metadata import TableMetadata
 
 OPEN_FILES = 16  # a file a storage partition; a backlog over more closes the one not written to for longest
 SAMPLE_ROWS = 2_000
@@ -162,8 +163,11 @@ def layout(rows: pa.Table) -> tuple[list[str], dict[str, str]]:
 
 
 def _spread(rows: pa.Table) -> Iterator[pa.Table]:
+    if rows.num_rows <= SAMPLE_ROWS:  # a few rows may be many megabytes, which none of them should be twice
+        yield rows
+        return
     pieces = 20
-    length = max(1, min(SAMPLE_ROWS, rows.num_rows) // pieces)
+    length = SAMPLE_ROWS // pieces
     for n in range(pieces):
         yield rows.slice(n * (rows.num_rows - length) // (pieces - 1), length)
 
@@ -191,9 +195,28 @@ def _renamed(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 def commit_files(table: "Table", files: "Sequence[DataFile]", summary: Mapping[str, str], properties: Mapping[str, str]) -> None:
     """One transaction: the files and the properties. Without files too it is a snapshot, which another writer's commit fails."""
-    with table.transaction() as transaction:
-        # merging manifests: thousands of small commits would leave as many for each reader to open
+    with _transaction(table) as transaction:
+        # merging manifests: many small commits would leave as many for each reader to open
         with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as append:
             for file in files:
                 append.append_data_file(file)
         transaction.set_properties(dict(properties))
+
+
+def _transaction(table: "Table") -> "Transaction":
+    """One that looks at the table's metadata as it is. pyiceberg's own builds it anew, by deep copies of every snapshot, each of the 15
+    times that a commit looks at it: 0.18 CPU-s a commit at 300 snapshots, where this takes 0.07."""
+    from pyiceberg.table import Transaction
+
+    class Known(Transaction):
+        _known: "tuple[Any, TableMetadata] | None" = None
+
+        @property
+        def table_metadata(self) -> "TableMetadata":
+            if not self._updates:
+                return self._table.metadata
+            if self._known is None or self._known[0] is not self._updates:
+                self._known = (self._updates, super().table_metadata)
+            return self._known[1]
+
+    return Known(table)

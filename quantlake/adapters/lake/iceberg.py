@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
-PROPERTIES = {"write.parquet.compression-codec": "zstd", "write.metadata.delete-after-commit.enabled": "true"}
+PROPERTIES = {
+    "write.parquet.compression-codec": "zstd", "write.metadata.delete-after-commit.enabled": "true",
+    "commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "50",
+}  # fmt: skip
 # A retry of a stale append is rebased silently and lands rows twice: a lander reads the offsets again instead.
 NO_RETRY = {"commit.retry.num-retries": "0"}
 PLANNED_DATES = 100
