@@ -58,7 +58,7 @@ def land_(
                 show.out.print(f"{stream.topic}: {what}", highlight=False, markup=False)
     _ = adapters.broker  # no broker: say so before anything is opened
     with open_instance(adapters.settings.dagster_home) as instance:
-        report = report_landing(instance, adapters)
+        report = report_landing(instance, adapters, streams)
         if not follow:
             _once(streams, adapters, report)
             return

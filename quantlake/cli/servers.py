@@ -55,7 +55,7 @@ def _serve(port: int, dagster_port: int | None = None) -> None:
     stop = asked_to_stop()
     adapters = platform()
     with open_instance(adapters.settings.dagster_home) as instance:
-        report = report_landing(instance, adapters)
+        report = report_landing(instance, adapters, catalog().streams)
         with Embedded(adapters, catalog(), port=port, report=report) as servers:
             for stream, log in servers.ended:
                 told = f"{stream.topic}: log {log.id} ended without a clean stop, committed to {reached(log)}; anything after is unknown"

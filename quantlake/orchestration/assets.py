@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -22,11 +22,12 @@ from quantlake.orchestration.exactly_once import exactly_once
 from quantlake.orchestration.freshness import freshness_of
 from quantlake.orchestration.landed import Kept, landed_outcomes
 from quantlake.orchestration.metadata import column_schema, preview
-from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, asset_key, made_by, runs_tagged, up_to_date
+from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, asset_key, made_by, recorded, runs_tagged, up_to_date
 from quantlake.orchestration.tags import DRAIN, ONLY_STALE, REBUILD, requested_by
 from quantlake.ports import CheckResult, LineageEvent, Platform
 
 OBSERVED = {"__source_asset_observation__": True}
+RECENT_COMMITS = 5
 
 # Checks are evaluated a date at a time by log_event, and a bad date fails the step, so nothing downstream goes ungated; Dagster,
 # which looks for one result a step, says at every step that it found none.
@@ -144,8 +145,17 @@ class Factory:
         )
 
 
-def report_landing(instance: dg.DagsterInstance, platform: Platform) -> Report:
-    """What a lander outside any run calls for each commit: it reports the raw partitions touched."""
+def report_landing(instance: dg.DagsterInstance, platform: Platform, streams: Sequence[Stream] = ()) -> Report:
+    """What a lander outside any run calls for each commit: it reports the raw partitions touched.
+
+    First it reports what a lander of these ``streams`` committed lately and did not live to report.
+    """
+    for stream in streams:
+        lately = {d for commit in platform.lake.commits(stream.spec)[-RECENT_COMMITS:] for d in commit.dates}
+        dates = sorted(d for d in lately if stream.start <= d <= datetime.now(UTC).date())
+        known = recorded(stream, instance, dates)
+        outcomes = landed_outcomes(stream, dates, platform) if dates else []
+        report_partitions(instance, stream, [o for o in outcomes if o.partition not in known or known[o.partition].version != o.version])
     kept = Kept(platform)
 
     def report(stream: Stream, done: Committed) -> None:

@@ -37,7 +37,7 @@ class Daemon:
 
         a = self.adapters
         stream = GRAPH.streams[0]
-        land(stream, broker=a.broker, registry=a.registry, lake=a.lake, report=lambda s, dates: report_landing(self.instance, a, s, sorted(dates)))
+        land(stream, broker=a.broker, registry=a.registry, lake=a.lake, report=report_landing(self.instance, a))
 
     def tick(self, name: str) -> list[tuple[str, str, str]]:
         """The ranges that a sensor requests: assets, first and last date; none of them run yet."""
@@ -150,3 +150,19 @@ def test_the_sweep_takes_what_failed_and_what_nobody_requested(daemon: Daemon) -
     daemon.requests = requested()
     assert daemon.run() == [True] and requested() == []
     assert all(materializations(daemon.instance, path) == {str(d): 1 for d in DAYS} for path in BUILT)
+
+
+def test_what_a_dead_lander_did_not_live_to_report_is_reported_by_the_next(daemon: Daemon) -> None:
+    from quantlake.landing.land import land
+
+    a, stream, raw = daemon.adapters, GRAPH.streams[0], GRAPH.streams[0].path
+    arrive(a, *(trade(day, 0) for day in DAYS))
+    daemon.land()
+    arrive(a, trade(DAYS[1], 1))
+    land(stream, broker=a.broker, registry=a.registry, lake=a.lake)  # committed, and nobody was told
+    before = materializations(daemon.instance, raw)
+    report_landing(daemon.instance, a, [stream])
+    after = materializations(daemon.instance, raw)
+    assert after == before | {str(DAYS[1]): before[str(DAYS[1])] + 1}
+    report_landing(daemon.instance, a, [stream])
+    assert materializations(daemon.instance, raw) == after, "what is reported is not reported again"
