@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Event
 from typing import Literal, Protocol
 
@@ -24,8 +25,8 @@ class Message:
 class Records:
     """Records of a topic in the order read, column by column, as the client hands them over: Python's bytes are never copied here.
 
-    ``timestamps`` in milliseconds since 1970, below 0 where there is none; ``headers``: JSON lists of [name, base64 value], or None;
-    a value of None is a tombstone; ``sizes`` are the values' bytes.
+    ``timestamps`` in milliseconds since 1970, below 0 where there is none; ``headers``: JSON lists of [name, base64 value], or None,
+    a name that is no UTF-8 being null; a value of None is a tombstone; ``sizes`` are the values' bytes.
     """
 
     partitions: npt.NDArray[np.int32]
@@ -38,6 +39,11 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @cached_property
+    def bytes(self) -> int:
+        """Of values, keys and headers: hostile ones have megabytes of any of them."""
+        return int(self.sizes.sum()) + sum(map(len, filter(None, self.keys))) + sum(map(len, filter(None, self.headers)))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 5.0  # neither a record nor an end of partition for so long is an error, never an empty read
 OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after it met records younger than itself
-POLL_SECONDS = 0.25  # a poll ends then at the latest, so it holds what a broker sends in this time at most, however large records are
+POLL_SECONDS = 0.25
+POLL_STEPS = 5  # a poll's bytes are looked at so often: it holds what a broker sends in a step beyond its limit, however large records are
 NEW_PARTITIONS_SECONDS = 30.0
-UNKNOWN_BYTES = 1 << 20  # a record's size before any is known
+UNKNOWN_BYTES = 8 << 20  # a record's size before any is known
 
 
 class Reading:
@@ -173,7 +175,12 @@ class Reading:
         was_on = gc.isenabled()
         gc.disable()
         try:
-            messages: list[Any] = self._consumer.consume(min(self._rows, max(1, int(self._bytes / self._size))), POLL_SECONDS)
+            messages: list[Any] = []
+            limit = min(self._rows, max(1, int(self._bytes / self._size)))
+            for _ in range(POLL_STEPS):
+                messages += self._consumer.consume(limit - len(messages), POLL_SECONDS / POLL_STEPS)
+                if len(messages) == limit or sum(map(len, messages)) >= self._bytes:
+                    break
             ends: dict[int, int] = {}
             if any(map(Message.error, messages)):
                 messages = self._sorted_out(messages, ends, to_end)
@@ -185,7 +192,7 @@ class Reading:
             if was_on:
                 gc.enable()
         if len(records):
-            self._size = max(1.0, float(records.sizes.mean()))
+            self._size = max(1.0, records.bytes / len(records))
         return records, ends
 
     def _sorted_out(self, messages: list[Any], ends: dict[int, int], to_end: bool) -> list[Any]:
@@ -224,7 +231,10 @@ def _columns(messages: Sequence[Any]) -> Records:
     from confluent_kafka import Message
 
     n = len(messages)
-    headers = list(map(Message.headers, messages))
+    try:
+        headers: list[Any] = list(map(Message.headers, messages))
+    except SystemError:  # the client's word for a name that is no UTF-8
+        headers = list(map(_readable, messages))
     return Records(
         np.fromiter(map(Message.partition, messages), np.int32, n),
         np.fromiter(map(Message.offset, messages), np.int64, n),
@@ -234,6 +244,13 @@ def _columns(messages: Sequence[Any]) -> Records:
         list(map(Message.value, messages)),
         np.fromiter(map(len, messages), np.int64, n),
     )
+
+
+def _readable(message: Any) -> list[tuple[str | None, bytes | None]]:
+    """A record's headers, None for a name that is no UTF-8: there the client's pair has no object at all, and to look at it is the end."""
+    with suppress(SystemError):
+        message.headers()
+    return [(pair[0] if len(gc.get_referents(pair)) == 2 else None, pair[1]) for pair in message.headers() or ()]
 
 
 def _headers(headers: Any) -> str | None:

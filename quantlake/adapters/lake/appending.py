@@ -18,6 +18,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from quantlake.adapters.lake.bounds import unbounded
+
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.partitioning import PartitionKey
@@ -139,9 +141,10 @@ class Staged:
         table = self._table
         with opened.stream:
             opened.writer.close()
-        statistics = data_file_statistics_from_parquet_metadata(
-            opened.writer.writer.metadata, compute_statistics_plan(table.schema(), table.properties), parquet_path_to_id_mapping(table.schema())
-        )
+        metadata, ids = opened.writer.writer.metadata, parquet_path_to_id_mapping(table.schema())
+        statistics = data_file_statistics_from_parquet_metadata(metadata, compute_statistics_plan(table.schema(), table.properties), ids)
+        for field in unbounded(metadata, ids):
+            statistics.column_aggregates.pop(field, None)
         self._done.append(DataFile.from_args(
             content=DataFileContent.DATA, file_path=opened.path, file_format=FileFormat.PARQUET, partition=opened.key.partition,
             file_size_in_bytes=len(table.io.new_input(opened.path)), sort_order_id=None, spec_id=table.metadata.default_spec_id,

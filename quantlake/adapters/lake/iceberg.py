@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from quantlake.adapters.lake import maintenance
 from quantlake.adapters.lake.appending import Staged, commit_files
+from quantlake.adapters.lake.bounds import mend_pyiceberg
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
 from quantlake.ports import Commit, Files, Maintained, StaleWriterError
@@ -56,6 +57,7 @@ class Iceberg:
     def catalog(self) -> "Catalog":
         from pyiceberg.catalog import load_catalog
 
+        mend_pyiceberg()
         folder = self._properties.pop("_folder", None)
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
