@@ -205,6 +205,7 @@ class Reading:
                 continue
             if error is None:
                 kept.append(message)
+                ends.pop(message.partition(), None)  # it was written after the end was met
             elif error.code() == KafkaError._PARTITION_EOF:
                 ends[message.partition()] = message.offset()
             else:
