@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-PANIC = re.compile(rb"\n*thread '[^\n]*' (?:\(\d+\) )?panicked at [^\n]*\n.*?(?:\nnote: [^\n]*\n|\Z)", re.DOTALL)
+PANIC = re.compile(  # where, what, and a backtrace if there is one; the hint how to get one ends only a process's first
+    rb"\n?thread '[^\n]*' (?:\(\d+\) )?panicked at [^\n]*\n[^\n]*\n(?: *(?:left|right): [^\n]*\n)*"
+    rb"(?:stack backtrace:\n(?: +\d+: [^\n]*\n| +at [^\n]*\n)*)?(?:note: [^\n]*\n)?"
+)
 
 _lock = Lock()
 _users = 0
@@ -36,9 +39,17 @@ def without_panics() -> Iterator[None]:
             if not _users and _kept:
                 sys.stderr.flush()
                 (stderr, aside), _kept = _kept, None
+                done = _write(aside, 0, stderr)
                 os.dup2(stderr, 2)
-                written = os.pread(aside, os.fstat(aside).st_size, 0)
+                _write(aside, done, stderr)  # what came while we wrote, before anything newer
                 os.close(stderr)
                 os.close(aside)
-                if written and (rest := PANIC.sub(b"", written)):
-                    os.write(2, rest)
+
+
+def _write(aside: int, start: int, stderr: int) -> int:
+    """Write what was kept from ``start`` on, without panics; where it ends."""
+    written = os.pread(aside, os.fstat(aside).st_size - start, start)
+    rest = PANIC.sub(b"", written) if written else b""
+    while rest:
+        rest = rest[os.write(stderr, rest) :]
+    return start + len(written)
