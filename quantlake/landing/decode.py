@@ -68,7 +68,7 @@ def decoded(stream: Stream, records: Records, log: str, registry: Registry) -> p
         "_offset": pl.Series(records.offsets),
         "_timestamp": arrived,
         "_key": _repeating(records.keys),
-        "_headers": pl.Series(records.headers, dtype=pl.String) if any(records.headers) else pl.repeat(None, n, dtype=pl.String, eager=True),
+        "_headers": pl.Series(records.headers, dtype=pl.String) if records.headers else pl.repeat(None, n, dtype=pl.String, eager=True),
     }
     return pl.DataFrame({name: columns[name] for name in stream.spec.arrow.names})
 

@@ -256,7 +256,7 @@ def taken(
     places = order.tolist()
     # of one place it gives the value alone
     pick: Callable[[Any], Any] = itemgetter(*places) if len(places) > 1 else lambda column: [column[n] for n in places]
-    headers = pick(records.headers) if any(records.headers) else [None] * len(places)
+    headers = pick(records.headers) if records.headers else None
     return Records(
         records.partitions[order], records.offsets[order], records.timestamps[order], keys or pick(records.keys), headers, pick(records.values),
         records.sizes[order],
@@ -268,10 +268,11 @@ def joined(batches: Sequence[Records]) -> Records:
     if len(batches) == 1:
         return batches[0]
     empty = np.empty(0, np.int64)
+    headers = list(chain.from_iterable(b.headers or [None] * len(b) for b in batches)) if any(b.headers for b in batches) else None
     return Records(
         np.concatenate([empty.astype(np.int32), *(b.partitions for b in batches)]), np.concatenate([empty, *(b.offsets for b in batches)]),
         np.concatenate([empty, *(b.timestamps for b in batches)]), list(chain.from_iterable(b.keys for b in batches)),
-        list(chain.from_iterable(b.headers for b in batches)), list(chain.from_iterable(b.values for b in batches)), np.concatenate([empty, *(b.sizes for b in batches)]),
+        headers, list(chain.from_iterable(b.values for b in batches)), np.concatenate([empty, *(b.sizes for b in batches)]),
     )  # fmt: skip
 
 

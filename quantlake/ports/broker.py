@@ -25,15 +25,15 @@ class Message:
 class Records:
     """Records of a topic in the order read, column by column, as the client hands them over: Python's bytes are never copied here.
 
-    ``timestamps`` in milliseconds since 1970, below 0 where there is none; ``headers``: JSON lists of [name, base64 value], or None,
-    a name that is no UTF-8 being null; a value of None is a tombstone; ``sizes`` are the values' bytes.
+    ``timestamps`` in milliseconds since 1970, below 0 where there is none; ``headers``: JSON lists of [name, base64 value], or None
+    (instead of all: no record has any), a name that is no UTF-8 being null; a value of None is a tombstone; ``sizes`` are the values' bytes.
     """
 
     partitions: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     timestamps: npt.NDArray[np.int64]
     keys: Sequence[bytes | None]
-    headers: Sequence[str | None]
+    headers: Sequence[str | None] | None
     values: Sequence[bytes | None]
     sizes: npt.NDArray[np.int64]
 
@@ -43,7 +43,11 @@ class Records:
     @cached_property
     def bytes(self) -> int:
         """Of values, keys and headers: hostile ones have megabytes of any of them."""
-        return int(self.sizes.sum()) + sum(map(len, filter(None, self.keys))) + sum(map(len, filter(None, self.headers)))
+        try:
+            keys = sum(map(len, self.keys))  # type: ignore[arg-type]
+        except TypeError:  # some have none; to look at each costs twice as much
+            keys = sum(map(len, filter(None, self.keys)))
+        return int(self.sizes.sum()) + keys + sum(map(len, filter(None, self.headers or ())))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def table(records: Records) -> pa.Table:
     return pa.table({
         "_partition": pa.array(records.partitions, pa.int64()), "_offset": pa.array(records.offsets, pa.int64()),
         "_timestamp": pa.array(records.timestamps * 1000, pa.timestamp("us", "UTC")), "_key": pa.array(records.keys, pa.binary()),
-        "_headers": pa.array(records.headers, pa.string()), "value": pa.array(records.values, pa.binary()),
+        "_headers": pa.array(records.headers or [None] * len(records), pa.string()), "value": pa.array(records.values, pa.binary()),
     })  # fmt: skip
 
 

@@ -176,11 +176,12 @@ class Reading:
         gc.disable()
         try:
             messages: list[Any] = []
-            limit = min(self._rows, max(1, int(self._bytes / self._size)))
+            limit, held = min(self._rows, max(1, int(self._bytes / self._size))), 0
             for _ in range(POLL_STEPS):
-                messages += self._consumer.consume(limit - len(messages), POLL_SECONDS / POLL_STEPS)
-                if len(messages) == limit or sum(map(len, messages)) >= self._bytes:
+                messages += (more := self._consumer.consume(limit - len(messages), POLL_SECONDS / POLL_STEPS))
+                if len(messages) == limit or (held := held + sum(map(len, more))) >= self._bytes:
                     break
+            del more
             ends: dict[int, int] = {}
             if any(map(Message.error, messages)):
                 messages = self._sorted_out(messages, ends, to_end)
@@ -241,7 +242,7 @@ def _columns(messages: Sequence[Any]) -> Records:
         np.fromiter(map(Message.offset, messages), np.int64, n),
         np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, n),
         list(map(Message.key, messages)),
-        [_headers(h) for h in headers] if any(headers) else [None] * n,
+        [_headers(h) for h in headers] if any(headers) else None,
         list(map(Message.value, messages)),
         np.fromiter(map(len, messages), np.int64, n),
     )
