@@ -85,7 +85,7 @@ def _decoded(stream: Stream, records: Records, registry: Registry) -> Iterator[t
     letters: list[Letter] = []
     whole = _at_once(stream, records, registry)
     if whole is not None:
-        yield _within_limits(stream, np.arange(len(values)), *whole, letters)
+        yield _kept(stream, [_within_limits(stream, np.arange(len(values)), *whole, letters)], whole[1])
     else:
         kinds: dict[bytes, list[int]] = {}
         tombstones: list[int] = []
@@ -135,10 +135,11 @@ def _of_kind(
     if wrong:
         letters += [(p, schema_id, "wrong_schema", wrong) for p in places]
         return
-    whole = list(_by_halves(values, places, schema, schema_id, letters))
+    whole = [
+        _within_limits(stream, np.array(own), frame, schema_id, letters) for own, frame in _by_halves(values, places, schema, schema_id, letters)
+    ]
     if whole:
-        frame = pl.concat([frame for _, frame in whole])
-        yield _within_limits(stream, np.array([p for own, _ in whole for p in own]), frame, schema_id, letters)
+        yield _kept(stream, whole, schema_id)
 
 
 def _by_halves(
@@ -209,7 +210,13 @@ def _within_limits(
         error = f"{column.name} is beyond what its type {column.type.name} can hold"
         letters += [(p, schema_id, "out_of_range", error) for p in places[(~held).to_numpy()].tolist()]
         places, frame = places[held.to_numpy()], frame.filter(held)
-    return places, _assembled(stream, len(places), frame, schema_id)
+    return places, frame
+
+
+def _kept(stream: Stream, parts: Sequence[tuple[Places, pl.DataFrame]], schema_id: int) -> tuple[Places, pl.DataFrame]:
+    """Blocks of one schema, whose values are within their limits by now: polars does not even join others."""
+    places = np.concatenate([own for own, _ in parts])
+    return places, _assembled(stream, len(places), pl.concat([frame for _, frame in parts]), schema_id)
 
 
 def _strictly(parsed: Any, body: bytes) -> str:
