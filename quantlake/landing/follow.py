@@ -99,7 +99,7 @@ class Follower:
             done = writing.commit(landing, self._broker, self._report)
         seen.landed += done.landed
         seen.committed_at = datetime.now(UTC)
-        if done.commit.sequence % 50:
+        if done.commit.sequence % (SNAPSHOTS // 4):
             return
         commits = self._lake.commits(landing.stream.spec)
         if len(commits) >= 2 * SNAPSHOTS:
