@@ -16,8 +16,8 @@ import pyarrow as pa
 from quantlake.contract import Stream
 from quantlake.landing.audit import Audited, Content, Mismatch, Progress
 from quantlake.landing.decode import decode
-from quantlake.landing.land import taken
 from quantlake.landing.ranges import Ranges, contains, covering, intersection, ranges
+from quantlake.landing.records import taken
 from quantlake.ports import Broker, Lake, Records, Registry
 
 BUCKET = 4096

@@ -19,8 +19,9 @@ from quantlake.contract.wire import subject, wire_schema
 from quantlake.landing import deep as deepened
 from quantlake.landing.audit import Audited, audit
 from quantlake.landing.deep import deep
-from quantlake.landing.land import land, taken
+from quantlake.landing.land import land
 from quantlake.landing.logs import PROPERTY, Logs
+from quantlake.landing.records import taken
 from quantlake.landing.redrive import redrive
 from quantlake.ports import Batch, Message
 from quantlake.sources.encode import encode

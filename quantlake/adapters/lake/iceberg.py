@@ -6,7 +6,7 @@ engines that read them directly. Not here: what the properties mean (landing), S
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.adapters.lake import maintenance
-from quantlake.adapters.lake.appending import Staged, commit_files
+from quantlake.adapters.lake.appending import Staged
 from quantlake.adapters.lake.bounds import mend_pyiceberg
+from quantlake.adapters.lake.committing import DATES, Appender, commit_of, conflict, listed, of_catalogue, said
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
-from quantlake.ports import Commit, Files, Maintained, StaleWriterError
+from quantlake.ports import Commit, Files, Maintained
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -37,7 +38,6 @@ PROPERTIES = {
 # A retry of a stale append is rebased silently and lands rows twice: a lander reads the offsets again instead.
 NO_RETRY = {"commit.retry.num-retries": "0"}
 PLANNED_DATES = 100
-DATES = "quantlake.dates"  # in a snapshot's summary: the partitions that its commit touched
 
 
 class Iceberg:
@@ -118,13 +118,13 @@ class Iceberg:
         assert table is not None
         strangers = set(pc.unique(rows["partition_date"]).to_pylist()) - set(dates)
         if strangers:
-            raise QuantLakeError(f"{spec.sql_name}: rows of {', '.join(sorted(map(str, strangers)))} were offered for publication as {_listed(dates)}")
+            raise QuantLakeError(f"{spec.sql_name}: rows of {', '.join(sorted(map(str, strangers)))} were offered for publication as {listed(dates)}")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Delete operation did not match any records")
             try:
-                table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={DATES: _listed(dates)})
+                table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={DATES: listed(dates)})
             except Exception as error:
-                raise _conflict(spec, error) from error
+                raise conflict(spec, error) from error
 
     def append(self, spec: TableSpec, rows: pa.Table, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> None:
         with self.appender(spec) as appender:
@@ -156,9 +156,9 @@ class Iceberg:
             )
         touched = {*pc.unique(removed["partition_date"]).to_pylist(), *pc.unique(rows["partition_date"]).to_pylist()}
         try:
-            table.overwrite(self._rows(table, rows), overwrite_filter=there, snapshot_properties={DATES: _listed(touched)})
+            table.overwrite(self._rows(table, rows), overwrite_filter=there, snapshot_properties={DATES: listed(touched)})
         except Exception as error:
-            raise _conflict(spec, error) from error
+            raise conflict(spec, error) from error
 
     def batches(
         self, spec: TableSpec, columns: Sequence[str] | None = None, *, nulls: Mapping[str, bool], dates: Collection[date] | None = None
@@ -219,13 +219,13 @@ class Iceberg:
 
     def commits(self, spec: TableSpec, after: int = 0) -> list[Commit]:
         table = self._table(spec)
-        found = [_commit(s) for s in table.metadata.snapshots if (s.sequence_number or 0) > after] if table else []
+        found = [commit_of(s) for s in table.metadata.snapshots if (s.sequence_number or 0) > after] if table else []
         return sorted(found, key=lambda c: c.sequence)
 
     def last_commit(self, spec: TableSpec) -> Commit | None:
         table = self._table(spec)
         snapshot = table.current_snapshot() if table else None
-        return _commit(snapshot) if snapshot else None
+        return commit_of(snapshot) if snapshot else None
 
     def maintain(self, spec: TableSpec, keep: timedelta) -> Maintained:
         with self.lock(spec):
@@ -241,7 +241,7 @@ class Iceberg:
                 # the same ones; named by id, pyiceberg copies the metadata twice for each: 5 s of CPU for 300
                 table.maintenance.expire_snapshots().older_than(before).commit()
             except Exception as error:
-                raise _conflict(spec, error) from error
+                raise conflict(spec, error) from error
             # after the commit, so that a crash between the two leaves files that nothing has, and never a snapshot without its files
             maintenance.delete(table.io, files)
         return Maintained(len(gone), len(files), sum(files.values()))
@@ -259,9 +259,9 @@ class Iceberg:
         except NoSuchTableError:
             return None
         except Exception as error:
-            if not _of_catalogue(error):
+            if not of_catalogue(error):
                 raise
-            raise QuantLakeError(f"the Iceberg catalogue {self._where} does not answer: {_said(error)}; run it again") from error
+            raise QuantLakeError(f"the Iceberg catalogue {self._where} does not answer: {said(error)}; run it again") from error
 
     @property
     def _where(self) -> str:
@@ -291,92 +291,11 @@ class Iceberg:
         return pa.Table.from_arrays(arrays, schema=pa.schema([pa.field(f.name, f.type) for f in fields]))
 
 
-class Appender:
-    """Appends of one table, one commit after the other: see the port."""
-
-    def __init__(self, spec: TableSpec, load: "Callable[[], Table | None]", staged: Staged) -> None:
-        self._spec, self._load, self.staged = spec, load, staged
-
-    def write(self, rows: pa.Table) -> None:
-        try:
-            self.staged.write(rows)
-        except OSError as error:
-            raise _full(self._spec, error) from error
-
-    def commit(self, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> Commit:
-        table = self._load()
-        if table is None:
-            raise QuantLakeError(f"there is no table {self._spec.sql_name} any more; nothing was committed")
-        stale = [name for name, value in expected.items() if table.properties.get(name, "") != value]
-        if stale:
-            raise StaleWriterError(
-                f"{self._spec.sql_name}: another writer committed {', '.join(stale)} meanwhile; nothing was committed, run it again"
-            )
-        table = self._committed(table, properties)
-        self.staged = Staged(table)
-        snapshot = table.current_snapshot()
-        assert snapshot is not None
-        return _commit(snapshot)
-
-    def _committed(self, table: "Table", properties: Mapping[str, str]) -> "Table":
-        staged, dates = self.staged, _listed(self.staged.dates)
-        try:
-            files = staged.finish()
-        except OSError as error:
-            raise _full(self._spec, error) from error
-        # from here on a failure may have come after the commit: only one that surely came before it lets files be deleted
-        self.staged = Staged(table)
-        try:
-            commit_files(table, files, {DATES: dates, **properties}, properties)
-        except Exception as error:
-            failed = _conflict(self._spec, error)
-            if isinstance(failed, StaleWriterError):
-                staged.discard()
-                raise failed from error
-            try:
-                now = self._load()
-            except QuantLakeError:  # nobody can say by now
-                raise QuantLakeError(f"{self._spec.sql_name}: {_said(error)}; whether it was committed is not known, the next run looks") from error
-            if now is not None and properties and all(now.properties.get(name) == value for name, value in properties.items()):
-                return now  # it was committed, and the answer was lost
-            raise _uncommitted(self._spec, error) from error
-        return table
-
-
-def _uncommitted(spec: TableSpec, error: Exception) -> Exception:
-    """What failed for certain, as an error of one line; a bug of ours stays what it is."""
-    if isinstance(error, OSError):
-        return _full(spec, error)
-    if not _of_catalogue(error):
-        return error
-    return QuantLakeError(f"{spec.sql_name}: the catalogue did not take the commit: {_said(error)}; nothing was committed, run it again")
-
-
-def _of_catalogue(error: Exception) -> bool:
-    """Whether an error is the catalogue's or its client's own."""
-    return type(error).__module__.partition(".")[0] in ("sqlalchemy", "pyiceberg", "requests", "urllib3", "botocore")
-
-
-def _said(error: Exception) -> str:
-    """An error's own words in one line; SQLAlchemy adds its statement and a link."""
-    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
-
-
-def _full(spec: TableSpec, error: OSError) -> Exception:
-    return QuantLakeError(f"{spec.sql_name} cannot be written: {error.strerror or error}; nothing was committed. Free some space, then run it again")
-
-
 def _snapshot(spec: TableSpec, table: "Table", snapshot_id: int | None) -> "Snapshot | None":
     found = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
     if snapshot_id is not None and found is None:
         raise QuantLakeError(f"{spec.sql_name} no longer keeps snapshot {snapshot_id}: it has expired")
     return found
-
-
-def _commit(snapshot: "Snapshot") -> Commit:
-    listed = snapshot.summary.additional_properties.get(DATES, "") if snapshot.summary else ""
-    dates = frozenset(date.fromisoformat(d) for d in listed.split(",") if d)
-    return Commit(snapshot.sequence_number or 0, snapshot.snapshot_id, datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC), dates)
 
 
 def _of_dates(dates: Collection[date]) -> "BooleanExpression":
@@ -418,10 +337,6 @@ def _expressions() -> Any:
     return expressions
 
 
-def _listed(dates: Collection[date]) -> str:
-    return ",".join(d.isoformat() for d in sorted(dates))
-
-
 def _missing(spec: TableSpec, table: "Table") -> list[Column]:
     """The contract's columns that the table lacks. Raises ``QuantLakeError`` where one is stored as another type."""
     have = {f.name: f.type for f in table.schema().as_arrow()}
@@ -450,11 +365,3 @@ def _duckdb_type(kind: pa.DataType) -> str:
         "double": "DOUBLE", "float": "FLOAT", "date32[day]": "DATE",
     }  # fmt: skip
     return names[str(kind)]
-
-
-def _conflict(spec: TableSpec, error: Exception) -> Exception:
-    from pyiceberg.exceptions import CommitFailedException, ValidationException
-
-    if isinstance(error, CommitFailedException | ValidationException):
-        return StaleWriterError(f"{spec.sql_name} was changed by another writer meanwhile, and nothing was committed; run it again ({error})")
-    return error
