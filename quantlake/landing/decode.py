@@ -229,7 +229,8 @@ def _strictly(parsed: Any, body: bytes) -> str:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # deep nesting recurses
-        return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        said = str(error).replace(f" from {stream}", "")  # the address of our buffer is no one's news
+        return f"{type(error).__name__}: {said}" if said else type(error).__name__
     rest = len(body) - stream.tell()
     return f"{rest} bytes beyond the record" if rest else ""
 
