@@ -87,7 +87,8 @@ class Follower:
                     writing.add(landing)
                 if since is None and (landing.rows or landing.moved().text() != landing.written):
                     since = time.monotonic()
-                if since is not None and (time.monotonic() - since >= self._seconds or writing.rows + landing.rows >= self._rows):
+                enough = writing.due(self._rows) or writing.rows + landing.rows >= self._rows
+                if since is not None and (enough or time.monotonic() - since >= self._seconds):
                     self._commit(landing, writing, seen)
                     since = None
             if since is not None:

@@ -78,7 +78,7 @@ def land(
                     progress(len(batch.records))
                 if landing.full(rows):
                     writing.add(landing)
-                if writing.rows >= commit_rows:
+                if writing.due(commit_rows):
                     total += writing.commit(landing, broker, report).landed
             writing.add(landing)
             if writing.rows or landing.moved().text() != landing.written:
@@ -201,9 +201,11 @@ class Writing:
         self.rows += landing.rows
         records = landing.handed()
         self._going = self._worker.submit(self._write, records, landing.log)
-        # a tombstone takes the date of its key's newest row, which has to be in the table by then
-        if self._stream.tombstones == "delete":
-            self._wait()
+
+    def due(self, commit_rows: int) -> bool:
+        """Whether what was handed over has to be committed before more is: at so many rows, and each group of a stream whose
+        tombstones take the date of their key's newest row, which has to be in the table by then."""
+        return self.rows >= commit_rows or (self.rows > 0 and self._stream.tombstones == "delete")
 
     def commit(self, landing: Landing, broker: Broker, report: Report | None) -> Committed:
         """Commit what was handed over, if the log is still the one that was read."""

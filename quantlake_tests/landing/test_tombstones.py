@@ -16,6 +16,7 @@ from quantlake.contract import PARTITION_DATE, Column, Integer, QuantLakeError, 
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.fingerprint import fingerprints
 from quantlake.contract.wire import subject, wire_arrow, wire_schema
+from quantlake.landing import land as landing
 from quantlake.landing.audit import audit
 from quantlake.landing.redrive import redrive
 from quantlake.orchestration.refresh import refresh
@@ -153,6 +154,14 @@ def test_a_rebuild_from_the_same_messages_says_the_same(a: Home, broker: Kafka, 
         rebuilt = opened(a.stream, broker, home / "b", instance)
         rebuilt.refresh()
         assert (rebuilt.fingerprints(), rebuilt.tombstones()) == (a.fingerprints(), a.tombstones())
+
+
+def test_a_tombstone_finds_its_row_in_an_earlier_group_of_the_same_landing(a: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "GROUP_ROWS", 1)
+    sent(a, row(1), row(3, day=OTHER))
+    deleted(a, 3, 1)
+    landing.land(a.stream, broker=a.adapters.broker, registry=a.adapters.registry, lake=a.adapters.lake)
+    assert a.tombstones() == {b"1": [D], b"3": [OTHER]}
 
 
 def test_where_tombstones_are_ignored_they_stay_on_their_day(broker: Kafka, topic: str, home: Path) -> None:
