@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from quantlake.adapters.broker.tansu import Tansu
+from quantlake_tests.faults import landers
 from quantlake_tests.faults.tables import Raw
+
+
+@pytest.fixture(autouse=True)
+def _no_lander_outlives_its_test() -> Iterator[None]:
+    yield
+    for lander in list(landers.living):
+        lander.end()
 
 
 @pytest.fixture

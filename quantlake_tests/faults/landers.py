@@ -6,6 +6,7 @@ Here: the processes. Not here: what they land (``tables``), what is checked.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from quantlake_tests.faults.steps import Kill
 GROUP_ROWS = 20
 COMMIT_ROWS = 40
 ENDS_SECONDS = 60.0
+STALE = 3  # exit status: another lander was faster, so this one committed nothing more
 WARM = (
     "quantlake_tests.faults.steps", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.compute", "pyiceberg.catalog.sql", "pyiceberg.io.pyarrow",
     "pyiceberg_core", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite.pysqlite", "confluent_kafka.admin", "fastavro", "pydantic_settings",
@@ -65,12 +67,16 @@ class Journal:
         self.ready |= b"s" in letters
 
 
+living: list["Lander"] = []
+
+
 class Lander:
-    """A process at work. ``ended`` waits for it and gives its journal; it is never left behind."""
+    """A process at work; ``ended`` waits for its end."""
 
     def __init__(self, work: Work) -> None:
         self.work, self.journal = work, Journal()
         self._pipe, theirs = _processes.Pipe(duplex=False)
+        living.append(self)
         self._process: Any = _processes.Process(target=_lands, args=(work, theirs))
         with _one_thread():
             self._process.start()
@@ -83,6 +89,10 @@ class Lander:
             if not self._hear(deadline - time.monotonic()):
                 return False
         return True
+
+    def lives(self, seconds: float) -> bool:
+        """Whether it has not ended after so long."""
+        return not self._pipe.poll(seconds) or self._hear(1)
 
     def kill(self) -> None:
         self._process.kill()
@@ -105,6 +115,13 @@ class Lander:
                 self._process.kill()
                 self._process.join()
             self._pipe.close()
+            living.remove(self)
+
+    def end(self) -> None:
+        """Whatever it does, for a test that is over."""
+        if not self._pipe.closed:
+            self.kill()
+            self.ended()
 
     def _hear(self, seconds: float) -> bool:
         assert seconds > 0 and self._pipe.poll(seconds), f"{self.work} says nothing"
@@ -158,8 +175,12 @@ def _lands(work: Work, pipe: Any) -> None:
 def _batch(stream: Any, adapters: Any, instance: Any, _: threading.Event) -> None:
     from quantlake.landing.land import land
     from quantlake.orchestration.assets import report_landing
+    from quantlake.ports import StaleWriterError
 
-    land(stream, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report_landing(instance, adapters))
+    try:
+        land(stream, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report_landing(instance, adapters))
+    except StaleWriterError:
+        sys.exit(STALE)
 
 
 def _follow(stream: Any, adapters: Any, instance: Any, stop: threading.Event) -> None:
@@ -179,6 +200,8 @@ def _dagster(stream: Any, adapters: Any, instance: Any, _: threading.Event) -> N
     from quantlake.orchestration.refresh import refresh
 
     done = refresh(Catalog((stream,)), [stream], adapters, instance)
+    if any("another writer" in error for error in done.errors):
+        sys.exit(STALE)
     assert not done.errors, done.errors
 
 

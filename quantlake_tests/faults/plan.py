@@ -37,12 +37,13 @@ def many(count: int, chance: random.Random) -> list[Kill]:
     found = []
     for n in range(count):
         mode = "dagster" if n % DAGSTER_EVERY == DAGSTER_EVERY - 1 else ("batch", "follow")[n % 2]
+        backlog = mode != "follow" or chance.random() < 0.5
         if chance.randrange(RANDOM_EVERY) == 0:
-            found.append(Kill(mode, RANDOM, instant=chance.random()))
+            found.append(Kill(mode, RANDOM, instant=chance.random(), backlog=backlog))
             continue
         if not waiting[mode]:
             waiting[mode] = points(mode)
             chance.shuffle(waiting[mode])
         point = waiting[mode].pop()
-        found.append(Kill(mode, point.step, point.before, chance.randint(1, MOST_TIMES)))
+        found.append(Kill(mode, point.step, point.before, chance.randint(1, MOST_TIMES if backlog else 3 * MOST_TIMES), backlog=backlog))
     return found

@@ -26,7 +26,7 @@ def page(run: Run, seed: int) -> str:
         f"Written by the run itself (`make faults KILLS={len(run.struck)}`, `quantlake_tests/faults`), {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
         f"{len(os.sched_getaffinity(0))} cores, seed {seed}.", "",
         "Each kill is SIGKILL to a real lander process at work on a real broker (tansu) and a real Iceberg table: just before or just after "
-        "the function of a commit step, in the first, second or third commit, or at a random instant. After each, every offset that is "
+        "the function of a commit step, in the first, second or third commit, or at a random instant, while a producer sends on. After each, every offset that is "
         "committed is looked for in the files of the table; after every 25, the next landing takes up the rest, and numbers, dead letters, "
         "the audit and the deep audit are compared with what was sent, and faults are planted for the audits to find.", "",
         "| | |", "|---|---|",

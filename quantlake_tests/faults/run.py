@@ -20,6 +20,7 @@ from quantlake_tests.faults.tables import Raw
 ROUND = 25  # kills on one table, so that its metadata stays small
 BACKLOG = 5 * COMMIT_ROWS
 DEAD = 4
+MEANWHILE, MOST_MEANWHILE, PAUSE_SECONDS = 24, 600, 0.2
 AT_ONCE_SECONDS = 20
 SPANS = {"batch": 0.5, "follow": 1.0, "dagster": 0.7}  # seconds in which a random instant falls, to begin with
 
@@ -69,12 +70,15 @@ def struck(raw: Raw, kill: Kill, spans: dict[str, float]) -> Struck:
     """Let a lander come to its kill."""
     began = time.monotonic()
     while True:
-        raw.send(max(0, BACKLOG - raw.missing()), DEAD)
+        if kill.backlog:
+            raw.send(max(0, BACKLOG - raw.missing()), DEAD)
+        else:
+            raw.land()
         before = raw.commits()
         lander = Lander(Work(kill.mode, raw.broker.address, raw.home, raw.stream.topic, raw.home / "dagster", kill))
         assert lander.wait(), f"{kill}: ended with {lander.ended()} before it landed"
+        producing(raw, lander, kill.instant * spans[kill.mode] if kill.step == RANDOM else 60)
         if kill.step == RANDOM:
-            time.sleep(kill.instant * spans[kill.mode])
             lander.kill()
         status, said = lander.ended(), lander.journal
         survived = raw.commits() - before
@@ -87,6 +91,16 @@ def struck(raw: Raw, kill: Kill, spans: dict[str, float]) -> Struck:
         # between the commit and the word of it there is time for a random instant alone
         assert said.done <= survived <= min(said.begun, said.done + (kill.step == RANDOM)), f"{kill}: {survived} of {said} survived"
         return Struck(kill, survived, said.begun - survived, time.monotonic() - began)
+
+
+def producing(raw: Raw, lander: Lander, seconds: float) -> None:
+    """Send on while it lands, and look, until it ends or for so long."""
+    began, sent = time.monotonic(), 0
+    while (left := seconds - (time.monotonic() - began)) > 0 and lander.lives(min(left, PAUSE_SECONDS / 4)):
+        if sent < MOST_MEANWHILE and time.monotonic() - began > sent / MEANWHILE * PAUSE_SECONDS:
+            raw.send(MEANWHILE, 1)  # in two batches: a lander that is quick meets an end between them
+            sent += MEANWHILE
+        raw.look()
 
 
 def finished(raw: Raw, run: Run, *, reported: bool) -> None:

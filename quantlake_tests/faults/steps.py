@@ -44,13 +44,15 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL ``before`` or after a step, the ``times``-th time that a lander comes to it; ``RANDOM``: so many seconds from its start."""
+    """SIGKILL ``before`` or after a step, the ``times``-th time that a lander comes to it; ``RANDOM``: at this part of the time that a
+    landing takes. ``backlog``: it finds some to land; else it lands what comes, as it comes."""
 
     mode: str
     step: str = RANDOM
     before: bool = True
     times: int = 1
     instant: float = 0.0
+    backlog: bool = True
 
     @property
     def name(self) -> str:

@@ -120,7 +120,9 @@ class Raw:
             assert not [what for what, n in counted.items() if n > 1], "something is there twice"
         (log,) = Logs.parse(table.properties).logs or (None,)
         offsets = dict(log.offsets) if log else {}
-        assert self.places.keys() == {(p, o) for p, end in offsets.items() for o in range(end)}, "not what was committed"
+        committed = {(p, o) for p, end in offsets.items() for o in range(end)}
+        lost, strange = sorted(committed - self.places.keys()), sorted(self.places.keys() - committed)
+        assert not lost and not strange, f"{len(lost)} committed and not there: {lost[:5]}; {len(strange)} there and not committed: {strange[:5]}"
         assert table.properties.get(PROPERTY) == table.current_snapshot().summary[PROPERTY], "the snapshot says something else"
 
     def missing(self) -> int:
