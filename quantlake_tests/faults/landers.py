@@ -38,7 +38,8 @@ _processes.set_forkserver_preload(list(WARM))
 class Work:
     """What a lander does: ``batch`` lands what is pending and ends, ``follow`` lands on, ``dagster`` is a run that drains the topic.
 
-    ``locks``: the folder of its locks, as if it were another machine's. ``jumps``: its clocks jump by hours.
+    ``locks``: the folder of its locks, as if it were another machine's. ``jumps``: its clocks jump by hours. ``retry_seconds``: how
+    long a follower waits at most before it tries again.
     """
 
     mode: str
@@ -49,6 +50,7 @@ class Work:
     kill: Kill | None = None
     locks: str = "locks"
     jumps: bool = False
+    retry_seconds: float = 30.0
 
 
 @dataclass
@@ -58,12 +60,14 @@ class Journal:
     begun: int = 0
     done: int = 0
     reports: int = 0
+    troubles: int = 0
     ready: bool = False
 
     def heard(self, letters: bytes) -> None:
         self.begun += letters.count(b"b")
         self.done += letters.count(b"c")
         self.reports += letters.count(b"r")
+        self.troubles += letters.count(b"t")
         self.ready |= b"s" in letters
 
 
@@ -82,10 +86,10 @@ class Lander:
             self._process.start()
         theirs.close()
 
-    def wait(self, seconds: float = ENDS_SECONDS, *, begun: int = 0, done: int = 0) -> bool:
-        """Until it lands, and has begun or done so many commits; False where it ended before."""
+    def wait(self, seconds: float = ENDS_SECONDS, *, done: int = 0, troubles: int = 0) -> bool:
+        """Until it lands, and has done so many commits, or told so many troubles; False where it ended before."""
         deadline = time.monotonic() + seconds
-        while not (self.journal.ready and self.journal.begun >= begun and self.journal.done >= done):
+        while not (self.journal.ready and self.journal.done >= done and self.journal.troubles >= troubles):
             if not self._hear(deadline - time.monotonic()):
                 return False
         return True
@@ -153,6 +157,7 @@ def _lands(work: Work, pipe: Any) -> None:
     os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "200"  # as the commands have it: what was not written yet is lost with the process
     landing.GROUP_ROWS = follow.GROUP_ROWS = GROUP_ROWS
     landing.land.__kwdefaults__["commit_rows"] = COMMIT_ROWS
+    follow.LONGEST_WAIT_SECONDS = work.retry_seconds
 
     def tell(letter: str) -> None:
         os.write(pipe.fileno(), letter.encode())
@@ -169,32 +174,32 @@ def _lands(work: Work, pipe: Any) -> None:
     with open_instance(work.dagster) as instance:
         steps.landing()
         tell("s")
-        MODES[work.mode](stream, adapters, instance, stop)
+        MODES[work.mode](stream, adapters, instance, stop, tell)
 
 
-def _batch(stream: Any, adapters: Any, instance: Any, _: threading.Event) -> None:
+def _batch(stream: Any, adapters: Any, instance: Any, *_: Any) -> None:
     from quantlake.landing.land import land
     from quantlake.orchestration.assets import report_landing
     from quantlake.ports import StaleWriterError
 
     try:
-        land(stream, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report_landing(instance, adapters))
+        land(stream, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report_landing(instance, adapters, [stream]))
     except StaleWriterError:
         sys.exit(STALE)
 
 
-def _follow(stream: Any, adapters: Any, instance: Any, stop: threading.Event) -> None:
+def _follow(stream: Any, adapters: Any, instance: Any, stop: threading.Event, tell: steps.Told) -> None:
     from quantlake.landing.follow import Follower, land_until
     from quantlake.orchestration.assets import report_landing
 
     follower = Follower(
-        [stream], broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report_landing(instance, adapters),
-        commit_seconds=0.1, commit_rows=COMMIT_ROWS,
+        [stream], broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report_landing(instance, adapters, [stream]),
+        commit_seconds=0.1, commit_rows=COMMIT_ROWS, tell=lambda *_: tell("t"),
     )  # fmt: skip
     land_until(follower, stop, lambda: None, 0.5)
 
 
-def _dagster(stream: Any, adapters: Any, instance: Any, _: threading.Event) -> None:
+def _dagster(stream: Any, adapters: Any, instance: Any, *_: Any) -> None:
     """What `quantlake refresh` runs to land: the real asset, in a Dagster run of this process."""
     from quantlake.contract.catalog import Catalog
     from quantlake.orchestration.refresh import refresh

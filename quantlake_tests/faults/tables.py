@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.lake.iceberg import Iceberg
-from quantlake.contract import Stream
+from quantlake.contract import QuantLakeError, Stream
 from quantlake.contract.wire import wire_arrow
 from quantlake.landing.audit import Audited, audit
 from quantlake.landing.deep import deep
@@ -24,6 +24,7 @@ from quantlake.ports import Message
 from quantlake.settings import Settings
 from quantlake.sources.publish import send
 from quantlake.wiring import Adapters
+from quantlake_tests.e2e.commands import wait_for
 from quantlake_tests.landing import ticks as small
 from quantlake_tests.landing.ticks import registered, ticks
 
@@ -52,6 +53,14 @@ def _tick(n: int) -> dict[str, Any]:
     return made | {"partition_date": day, "at": datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(microseconds=n)}
 
 
+def shown(broker: Kafka, topic: str) -> bool:
+    """Whether the broker knows the topic by now: the controller of a cluster answers before."""
+    try:
+        return len(broker.partitions(topic)) == small.PARTITIONS
+    except QuantLakeError:
+        return False
+
+
 @dataclass
 class Raw:
     """The table of one topic. ``ticks`` and ``dead`` have been sent."""
@@ -71,6 +80,7 @@ class Raw:
         """A new topic, and its table, empty."""
         adapters = adapters_of(home, address)
         raw = cls(home, registered(topic, adapters.broker, adapters.registry), adapters)
+        wait_for(lambda: shown(raw.broker, topic), 30)
         raw.land()
         return raw
 

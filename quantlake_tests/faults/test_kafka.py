@@ -1,0 +1,176 @@
+"""Apache Kafka killed while a follower lands; and logs that expired, were cut, or were made again beneath what was committed."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from quantlake.adapters.broker.kafka import Kafka
+from quantlake.landing.audit import Audited, audit
+from quantlake.landing.logs import Logs
+from quantlake.landing.mend import accept_loss, reset
+from quantlake.ports import LogBrokenError
+from quantlake_tests.e2e.commands import wait_for
+from quantlake_tests.faults.landers import Lander, Work
+from quantlake_tests.faults.tables import Raw, adapters_of, shown
+from quantlake_tests.landing.ticks import PARTITIONS, registered
+from quantlake_tests.servers.kafka import KafkaServer, delete_records, delete_topic, truncate, why_not
+
+pytestmark = pytest.mark.servers
+PARTITION = 0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    if reason := why_not():
+        pytest.skip(reason)
+    node = KafkaServer.start(tmp_path_factory.mktemp("kafka"))
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def raw(home: Path, server: KafkaServer, topic: str) -> Raw:
+    return Raw.made(home, server.address, topic)
+
+
+def ends(raw: Raw) -> dict[int, int]:
+    """To where the newest log is committed."""
+    return dict(Logs.parse(raw.lake.properties(raw.stream.spec)).logs[-1].offsets)
+
+
+def audited(raw: Raw) -> list[Audited]:
+    return audit(raw.stream, lake=raw.lake, broker=raw.broker)
+
+
+def refused(raw: Raw) -> LogBrokenError:
+    """Landing is, in one line that names both ways on, and nothing is committed."""
+    before = raw.commits()
+    with pytest.raises(LogBrokenError) as error:
+        raw.land()
+    said = str(error.value)
+    assert "\n" not in said and f"--topic {raw.stream.topic} --accept-loss" in said and "--reset" in said
+    assert raw.commits() == before
+    return error.value
+
+
+def held(raw: Raw) -> Counter[int]:
+    return Counter(n for n in raw.lake.read(raw.stream.spec, columns=["number"])["number"].to_pylist() if n is not None)
+
+
+@pytest.mark.parametrize("times", [2])
+def test_a_broker_that_is_killed_and_comes_again_loses_and_doubles_nothing(raw: Raw, server: KafkaServer, times: int) -> None:
+    resident = Lander(Work("follow", server.address, raw.home, raw.stream.topic, raw.home / "dagster"))
+    assert resident.wait()
+    log = raw.broker.log_id(raw.stream.topic)
+    for _ in range(times):
+        raw.send(120, 3)
+        resident.wait(done=resident.journal.done + 1)
+        server.kill()
+        server.restart()
+        raw.adapters.__dict__["broker"] = Kafka({"bootstrap.servers": server.address})
+        raw.send(60, 2)
+        wait_for(lambda: raw.look() or not raw.missing(), 90)
+    assert raw.broker.log_id(raw.stream.topic) == log
+    resident.stop()
+    assert resident.ended() == 0
+    raw.whole()
+
+
+@pytest.mark.parametrize("way", [accept_loss, reset])
+def test_records_that_expired_before_they_landed(raw: Raw, server: KafkaServer, way: Callable[..., list[str]]) -> None:
+    raw.send(100, 3)
+    raw.land()
+    before = ends(raw)
+    raw.send(100, 3)
+    first, low = before[PARTITION], before[PARTITION] + 10
+    delete_records(server.address, raw.stream.topic, {PARTITION: low})
+    error = refused(raw)
+    assert [(r.partition, r.first, r.end, r.why) for r in error.lost] == [(PARTITION, first, low, "expired")] and f"[{first}, {low})" in str(error)
+    (unclean,) = [a for a in audited(raw) if a.lost]
+    assert not unclean.clean and unclean.partition == PARTITION
+    assert way(raw.stream, broker=raw.broker, lake=raw.lake)
+    raw.land()
+    found = audited(raw)
+    assert all(a.clean and not a.pending for a in found), [a.reason for a in found]
+    numbers = held(raw)
+    if way is accept_loss:
+        assert [(x.partition, x.first, x.end, x.why) for a in found for x in a.losses] == [(PARTITION, first, low, "expired")]
+        assert sum(a.rows + a.dead_letters for a in found) == 206 - 10 and max(numbers.values()) == 1
+    else:
+        again = [a for a in found if a.log.endswith("#2")]
+        assert {a.partition: (a.first, a.status) for a in again}[PARTITION] == (low, "live")
+        assert {(x.partition, x.first, x.why) for a in found for x in a.losses} == {(p, o, "reset") for p, o in before.items()}
+        assert all(a.status == "given_up" for a in found if a not in again)
+        assert sum(a.rows + a.dead_letters for a in again) == 206 - low
+    assert way(raw.stream, broker=raw.broker, lake=raw.lake) == [] or way is reset
+    raw.send(30, 1)
+    raw.land()
+    assert all(a.clean and not a.pending for a in audited(raw)) and set(range(200, 230)) <= held(raw).keys()
+
+
+@pytest.mark.parametrize("way", [accept_loss, reset])
+def test_a_log_that_lost_its_tail(raw: Raw, server: KafkaServer, way: Callable[..., list[str]]) -> None:
+    for _ in range(3):
+        raw.send(60)
+    raw.land()
+    before = ends(raw)
+    truncate(server, raw.stream.topic, PARTITION, keep_batches=1)
+    raw.adapters.__dict__["broker"] = Kafka({"bootstrap.servers": server.address})
+    error = refused(raw)
+    (lost,) = error.lost
+    assert (lost.partition, lost.end, lost.why) == (PARTITION, before[PARTITION], "truncated") and 0 < lost.first < lost.end
+    assert not all(a.clean for a in audited(raw))
+    assert way(raw.stream, broker=raw.broker, lake=raw.lake)
+    raw.send(60, 2)  # offsets that were used before are used again
+    raw.land()
+    found = audited(raw)
+    assert all(a.clean and not a.pending for a in found), [a.reason for a in found]
+    assert set(range(raw.ticks)) == held(raw).keys(), "what had landed of the lost tail stays, and what is new is there"
+    second = {a.partition: a for a in found if a.log.endswith("#2")}
+    losses = [(x.partition, x.first, x.end, x.why) for a in found for x in a.losses]
+    if way is accept_loss:
+        assert (PARTITION, lost.first, lost.end, "truncated") in losses and max(held(raw).values()) == 1
+        assert second[PARTITION].first == lost.first
+    else:
+        assert {(p, o, None, "reset") for p, o in before.items()} == set(losses) and second[PARTITION].first == 0
+
+
+@pytest.mark.parametrize("way", [accept_loss, reset])
+def test_a_topic_that_was_deleted_and_made_again(raw: Raw, server: KafkaServer, way: Callable[..., list[str]]) -> None:
+    raw.send(90, 3)
+    raw.land()
+    before, log = ends(raw), raw.broker.log_id(raw.stream.topic)
+    delete_topic(server.address, raw.stream.topic)
+    registered(raw.stream.topic, raw.broker, raw.adapters.registry)
+    wait_for(lambda: shown(raw.broker, raw.stream.topic), 30)
+    raw.send(40, 1)
+    error = refused(raw)
+    assert log in str(error) and "anything after is unknown" in str(error)
+    assert all(f"partition {p} to {o}" in str(error) for p, o in before.items())
+    assert any(a.status == "unverified" for a in audited(raw))
+    assert way(raw.stream, broker=raw.broker, lake=raw.lake)
+    raw.land()
+    found = audited(raw)
+    assert all(a.clean and not a.pending for a in found), [a.reason for a in found]
+    assert [(x.partition, x.first, x.end, x.why) for a in found if a.log == log for x in a.losses] == [(p, before[p], None, "ended") for p in range(PARTITIONS)]
+    assert sum(a.rows for a in found if a.log != log) == 40 and held(raw) == Counter(range(130))
+
+
+def test_a_resident_follower_waits_for_a_person_and_goes_on(raw: Raw, server: KafkaServer) -> None:
+    """It says what is lost, commits nothing, and lands on by itself once the loss is accepted."""
+    raw.send(60, 1)
+    raw.land()
+    raw.send(60, 1)
+    low = ends(raw)[PARTITION] + 5
+    delete_records(server.address, raw.stream.topic, {PARTITION: low})
+    before = raw.commits()
+    resident = Lander(Work("follow", server.address, raw.home, raw.stream.topic, raw.home / "dagster", retry_seconds=0.5))
+    assert resident.wait()
+    assert resident.wait(30, troubles=1) and raw.commits() == before
+    accept_loss(raw.stream, broker=adapters_of(raw.home, server.address).broker, lake=raw.lake)
+    wait_for(lambda: not sum(a.pending for a in audited(raw)), 60)
+    resident.stop()
+    assert resident.ended() == 0
+    assert all(a.clean for a in audited(raw))
