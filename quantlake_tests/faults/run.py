@@ -77,7 +77,7 @@ def struck(raw: Raw, kill: Kill, spans: dict[str, float]) -> Struck:
         before = raw.commits()
         lander = Lander(Work(kill.mode, raw.broker.address, raw.home, raw.stream.topic, raw.home / "dagster", kill))
         assert lander.wait(), f"{kill}: ended with {lander.ended()} before it landed"
-        producing(raw, lander, kill.instant * spans[kill.mode] if kill.step == RANDOM else 60)
+        producing(raw, lander, kill.instant * spans[kill.mode] if kill.step == RANDOM else 60, looking=not kill.backlog)
         if kill.step == RANDOM:
             lander.kill()
         status, said = lander.ended(), lander.journal
@@ -93,14 +93,15 @@ def struck(raw: Raw, kill: Kill, spans: dict[str, float]) -> Struck:
         return Struck(kill, survived, said.begun - survived, time.monotonic() - began)
 
 
-def producing(raw: Raw, lander: Lander, seconds: float) -> None:
-    """Send on while it lands, and look, until it ends or for so long."""
+def producing(raw: Raw, lander: Lander, seconds: float, *, looking: bool) -> None:
+    """Send on while it lands, and maybe look, until it ends or for so long."""
     began, sent = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 0 and lander.lives(min(left, PAUSE_SECONDS / 4)):
         if sent < MOST_MEANWHILE and time.monotonic() - began > sent / MEANWHILE * PAUSE_SECONDS:
             raw.send(MEANWHILE, 1)  # in two batches: a lander that is quick meets an end between them
             sent += MEANWHILE
-        raw.look()
+        if looking:
+            raw.look()
 
 
 def finished(raw: Raw, run: Run, *, reported: bool) -> None:

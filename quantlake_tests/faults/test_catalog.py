@@ -47,7 +47,11 @@ def unreadable(raw: Raw) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("trouble", "said"),
-    [(refusing, "not today"), (locked, "database is locked"), pytest.param(unreadable, "database is locked", marks=pytest.mark.faults)],
+    [
+        (refusing, "not today"),
+        pytest.param(locked, "database is locked", marks=pytest.mark.faults),
+        pytest.param(unreadable, "database is locked", marks=pytest.mark.faults),
+    ],
 )
 def test_a_commit_that_is_refused_is_one_line_and_no_row(raw: Raw, trouble: Callable[[Raw], object], said: str) -> None:
     raw.send(60, 2)
@@ -64,6 +68,7 @@ def test_a_commit_that_is_refused_is_one_line_and_no_row(raw: Raw, trouble: Call
     raw.whole()
 
 
+@pytest.mark.faults
 def test_a_follower_says_it_once_and_lands_when_the_catalogue_is_back(raw: Raw) -> None:
     a, heard = raw.adapters, []
     follower = Follower(

@@ -11,6 +11,8 @@ from quantlake_tests.faults.steps import Kill
 from quantlake_tests.faults.tables import Raw
 
 EACH = 80
+ONE, TWO = pytest.param("locks", id="one machine"), pytest.param("other-locks", id="two machines")
+LATER = pytest.mark.faults
 
 
 def lander(raw: Raw, mode: str, locks: str, kill: Kill | None = None) -> Lander:
@@ -31,7 +33,7 @@ def landed(raw: Raw, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("locks", ["locks", "other-locks"], ids=["one machine", "two machines"])
+@pytest.mark.parametrize("locks", [pytest.param("locks", id="one machine", marks=LATER), TWO])
 def test_two_followers_land_each_offset_once(raw: Raw, locks: str) -> None:
     both = [lander(raw, "follow", "locks"), lander(raw, "follow", locks)]
     assert all(each.wait() for each in both)
@@ -44,7 +46,7 @@ def test_two_followers_land_each_offset_once(raw: Raw, locks: str) -> None:
     raw.whole()
 
 
-@pytest.mark.parametrize("locks", ["locks", "other-locks"], ids=["one machine", "two machines"])
+@pytest.mark.parametrize("locks", [ONE, pytest.param("other-locks", id="two machines", marks=LATER)])
 def test_the_other_one_lands_on_when_one_is_killed_in_its_commit(raw: Raw, locks: str) -> None:
     raw.send(EACH, 2)
     killed = lander(raw, "follow", locks, Kill("follow", "catalog row update", False))  # it holds the lock, and the catalogue's row
@@ -60,7 +62,7 @@ def test_the_other_one_lands_on_when_one_is_killed_in_its_commit(raw: Raw, locks
     raw.whole()
 
 
-@pytest.mark.parametrize("locks", ["locks", "other-locks"], ids=["one machine", "two machines"])
+@pytest.mark.parametrize("locks", [ONE, pytest.param("other-locks", id="two machines", marks=LATER)])
 def test_a_dagster_run_lands_beside_a_resident_follower(raw: Raw, locks: str) -> None:
     resident = lander(raw, "follow", "locks")
     assert resident.wait()
@@ -79,7 +81,7 @@ def test_a_dagster_run_lands_beside_a_resident_follower(raw: Raw, locks: str) ->
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("locks", ["locks", "other-locks"], ids=["one machine", "two machines"])
+@pytest.mark.parametrize("locks", [ONE, TWO])
 @pytest.mark.parametrize("seed", range(2))
 def test_racers_that_are_killed_and_come_again_lose_nothing(raw: Raw, locks: str, seed: int) -> None:
     chance = random.Random(seed)
