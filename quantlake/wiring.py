@@ -131,8 +131,10 @@ def embedded_broker(settings: Settings) -> str:
     """Where the embedded broker of a home announced itself. Raises ``QuantLakeError`` where none runs."""
     try:
         announced = json.loads((settings.run / "broker.json").read_text())
+        if announced["pid"] <= 1:
+            raise ValueError(announced)
         os.kill(announced["pid"], 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise QuantLakeError(f"no broker is running in {settings.root}; start one with `quantlake dev` or `quantlake up` in another shell") from None
     return str(announced["address"])
 

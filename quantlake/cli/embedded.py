@@ -5,6 +5,7 @@ A clean stop lands what is pending and closes the logs; after a crash the audit 
 
 import json
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -90,14 +91,17 @@ class Embedded:
             process = psutil.Process(announced["pid"])
             if announced["cluster_id"] not in process.cmdline():
                 raise psutil.NoSuchProcess(process.pid)  # the number belongs to another process by now
-        except (OSError, ValueError, KeyError, psutil.Error):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
             announcement.unlink(missing_ok=True)
             return
+        print("landing what the broker of a killed predecessor still holds", flush=True)
         try:
             self.close()
+        except QuantLakeError as error:  # it hangs; its logs have ended then, as after any crash
+            print(f"the broker that a killed predecessor left, process {process.pid}, is ended: {error}", file=sys.stderr, flush=True)
         finally:
             self._adapters.__dict__.pop("broker", None)  # it was opened at the old address
-            process.terminate()
+            process.kill()  # asked to end it sometimes stays
             process.wait(10)
             announcement.unlink(missing_ok=True)
 

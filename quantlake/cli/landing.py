@@ -20,7 +20,8 @@ from quantlake.contract import QuantLakeError, Stream
 from quantlake.landing.follow import COMMIT_ROWS, COMMIT_SECONDS, Follower, land_until
 from quantlake.landing.land import Landed, Report, land
 from quantlake.landing.mend import accept_loss, reset
-from quantlake.wiring import Adapters, catalog, platform
+from quantlake.ports import Broker
+from quantlake.wiring import Adapters, catalog, embedded_broker, platform
 
 if TYPE_CHECKING:
     pass
@@ -33,13 +34,13 @@ QUIET_SECONDS = 10.0  # where no terminal shows a live line, a line so often whi
 def land_(
     topic: Annotated[list[str] | None, typer.Option(help="Of this topic; may be repeated. Default all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C or SIGTERM; what was read by then is committed.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between commits of what came.")] = COMMIT_SECONDS,
-    rows: Annotated[int, typer.Option(min=1, help="With --follow: commit sooner at so many rows.")] = COMMIT_ROWS,
+    every: Annotated[float | None, typer.Option(min=0.1, help="With --follow: seconds between commits of what came; default 2.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="With --follow: commit sooner at so many rows; default 500,000.")] = None,
     accept: Annotated[
         bool, typer.Option("--accept-loss", help="Give up what the logs of --topic lost, and land on; the audit keeps it on record for ever.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--reset", help="Begin again with what the broker holds of --topic, as a new log; no row is removed.")
+        bool, typer.Option("--reset", help="Land all that the broker holds of --topic again, as a new log; no row is removed, so raw has it twice.")
     ] = False,
 ) -> None:
     """Land what is pending on Kafka in the raw tables, each offset exactly once; safe beside Dagster's runs and other landers."""
@@ -50,9 +51,13 @@ def land_(
         raise QuantLakeError("name the topic whose loss is accepted, or which begins again: --topic")
     if accept and again:
         raise QuantLakeError("--accept-loss goes on behind what was lost, --reset begins again: choose one")
+    if not follow and (every or rows):
+        raise QuantLakeError("--every and --rows say when --follow commits; without it, all that is pending is landed at once")
     streams, adapters = streams_of(catalog(), topic or ()), platform()
     if accept or again:
         for stream in streams:
+            if again and sys.stdin.isatty():
+                typer.confirm(f"land all that the broker holds of {stream.topic} again, beside what is landed of it?", abort=True)
             told = (accept_loss if accept else reset)(stream, broker=adapters.broker, lake=adapters.lake)
             for what in told or ["nothing was lost" if accept else "nothing of it is landed, so there is nothing to begin again"]:
                 show.out.print(f"{stream.topic}: {what}", highlight=False, markup=False)
@@ -64,9 +69,12 @@ def land_(
             return
         stop = asked_to_stop()
         with line() as shown:
-            follower = following(streams, adapters, report, every, rows, shown)
+            shown.say(f"following {', '.join(s.topic for s in streams)}; Ctrl-C ends it, and commits what was read")
+            follower = following(streams, adapters, report, every or COMMIT_SECONDS, rows or COMMIT_ROWS, shown)
             land_until(follower, stop, lambda: shown.update(follower), LOOK_SECONDS)
             shown.update(follower, last=True)
+        if any(seen.trouble for seen in follower.seen.values()):
+            raise typer.Exit(1)
 
 
 def _once(streams: Sequence[Stream], adapters: Adapters, report: Report) -> None:
@@ -94,9 +102,16 @@ def following(
     streams: Sequence[Stream], adapters: Adapters, report: Report, every: float, rows: int, shown: "Line"
 ) -> Follower:
     """A follower over a profile's servers, whose troubles are told above the live line."""
+
+    def reopened() -> Broker:
+        if adapters.embedded and getattr(adapters.broker, "address", "") != embedded_broker(adapters.settings):
+            vars(adapters).pop("broker", None)
+        return adapters.broker
+
     return Follower(
         streams, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report,
         tell=lambda stream, what: shown.say(f"{stream.topic}: {what}" if stream.topic not in what else what), commit_seconds=every, commit_rows=rows,
+        reopen=reopened,
     )  # fmt: skip
 
 

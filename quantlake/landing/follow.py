@@ -38,10 +38,12 @@ class Follower:
 
     def __init__(
         self, streams: Sequence[Stream], *, broker: Broker, registry: Registry, lake: Lake, report: Report | None = None, tell: Tell | None = None,
-        commit_seconds: float = COMMIT_SECONDS, commit_rows: int = COMMIT_ROWS,
+        commit_seconds: float = COMMIT_SECONDS, commit_rows: int = COMMIT_ROWS, reopen: Callable[[], Broker] | None = None,
     ) -> None:  # fmt: skip
-        """``tell`` hears what goes wrong with a stream, once each; it is tried again until it stops."""
-        self._broker, self._registry, self._lake, self._report, self._tell = broker, registry, lake, report, tell
+        """``tell`` hears what goes wrong with a stream, once each; it is tried again until it stops, over the broker that ``reopen`` then
+        gives: the embedded one comes back at another address."""
+        self._reopen = reopen or (lambda: broker)
+        self._registry, self._lake, self._report, self._tell = registry, lake, report, tell
         self._seconds, self._rows = commit_seconds, commit_rows
         self._stop, self._turn = Event(), Lock()
         self.seen = {stream.topic: Seen() for stream in streams}
@@ -76,28 +78,31 @@ class Follower:
 
     def _read(self, stream: Stream, seen: Seen) -> None:
         """From what is committed until the stop or an error."""
+        broker = self._reopen()
         self._lake.ensure(stream.spec)
-        landing = resumed(stream, self._broker.log_id(stream.topic), self._lake)
+        landing = resumed(stream, broker.log_id(stream.topic), self._lake)
         with pieces(landing, self._registry, self._lake) as writing:
             since: float | None = None
-            for batch in reading(landing, self._broker.follow(stream.topic, landing.start, self._stop, batch_rows=GROUP_ROWS // 2, batch_bytes=GROUP_BYTES // 2)):
+            for batch in reading(landing, broker.follow(stream.topic, landing.start, self._stop, batch_rows=GROUP_ROWS // 2, batch_bytes=GROUP_BYTES // 2)):
                 landing.take(batch)
                 seen.behind, seen.trouble = batch.behind, ""
-                if landing.full(GROUP_ROWS):
+                if landing.full(GROUP_ROWS) and stream.tombstones == "ignore":
                     writing.add(landing)
                 if since is None and (landing.rows or landing.moved().text() != landing.written):
                     since = time.monotonic()
-                enough = writing.due(self._rows) or writing.rows + landing.rows >= self._rows
+                enough = writing.rows + landing.rows >= self._rows or landing.full(GROUP_ROWS)
                 if since is not None and (enough or time.monotonic() - since >= self._seconds):
-                    self._commit(landing, writing, seen)
+                    self._commit(landing, writing, broker, seen)
                     since = None
             if since is not None:
-                self._commit(landing, writing, seen)
+                self._commit(landing, writing, broker, seen)
 
-    def _commit(self, landing: Landing, writing: Writing, seen: Seen) -> None:
-        writing.add(landing)
+    def _commit(self, landing: Landing, writing: Writing, broker: Broker, seen: Seen) -> None:
+        if landing.stream.tombstones == "ignore":
+            writing.add(landing)
         with self._lake.lock(landing.stream.spec), self._turn:
-            done = writing.commit(landing, self._broker, self._report)
+            writing.add(landing)  # a tombstone's date is looked for under the lock: a redrive may bring its key's row meanwhile
+            done = writing.commit(landing, broker, self._report)
         seen.landed += done.landed
         seen.committed_at = datetime.now(UTC)
         if done.commit.sequence % (SNAPSHOTS // 4):

@@ -93,12 +93,19 @@ def close(stream: Stream, *, broker: Broker, registry: Registry, lake: Lake, rep
     for _ in range(10):
         landed += land(stream, broker=broker, registry=registry, lake=lake, report=report)
         with lake.lock(stream.spec):
-            logs = Logs.parse(lake.properties(stream.spec))
+            written = lake.properties(stream.spec).get(PROPERTY, "")
+            logs = Logs.parse({PROPERTY: written})
             current = logs.current(log)
             if broker.ends(stream.topic, logs[current].offsets) == dict(logs[current].offsets):
-                lake.set_properties(stream.spec, {PROPERTY: logs.closed(current).text()})
+                put(stream, lake, logs.closed(current), written)
                 return landed
     raise QuantLakeError(f"topic {stream.topic} is still written to; end its producers first")
+
+
+def put(stream: Stream, lake: Lake, logs: Logs, written: str) -> None:
+    """Put on record what is known of the logs, if that still is what was ``written``: a commit without rows, so that no other lander's
+    passes it by."""
+    lake.append(stream.spec, stream.spec.arrow.empty_table(), properties={PROPERTY: logs.text()}, expected={PROPERTY: written})
 
 
 @dataclass

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from quantlake.contract import Stream
+from quantlake.landing.land import put
 from quantlake.landing.logs import PROPERTY, Log, Logs
 from quantlake.ports import Broker, Lake, LogBrokenError
 
@@ -27,15 +28,21 @@ def reset(stream: Stream, *, broker: Broker, lake: Lake) -> list[str]:
 
 
 def record_ends(streams: Iterable[Stream], lake: Lake) -> list[tuple[Stream, Log]]:
-    """Put on record that logs which were not closed have ended: those of an embedded broker that died, when the next one starts."""
+    """Put on record that logs which were not closed have ended: those of an embedded broker that died, when the next one starts.
+
+    These, and those recorded before that nobody has accepted yet.
+    """
     ended = []
     for stream in streams:
         with lake.lock(stream.spec):
-            logs = Logs.parse(lake.properties(stream.spec))
-            for log in [log for log in logs.logs if log.status == "open"]:
+            written = lake.properties(stream.spec).get(PROPERTY, "")
+            logs = Logs.parse({PROPERTY: written})
+            left = [log for log in logs.logs if log.status == "open"]
+            for log in left:
                 logs = logs.lost(log.id)
-                ended.append((stream, log))
-                lake.set_properties(stream.spec, {PROPERTY: logs.text()})
+            if left:
+                put(stream, lake, logs, written)
+            ended += [(stream, log) for log in logs.logs if log.status == "lost"]
     return ended
 
 
@@ -43,7 +50,8 @@ def _mended(stream: Stream, broker: Broker, lake: Lake, *, again: bool) -> list[
     broker_id = broker.log_id(stream.topic)
     lake.ensure(stream.spec)
     with lake.lock(stream.spec):
-        logs = Logs.parse(lake.properties(stream.spec))
+        written = lake.properties(stream.spec).get(PROPERTY, "")
+        logs = Logs.parse({PROPERTY: written})
         at = datetime.now(UTC).isoformat(timespec="seconds")
         done = []
         for log in [*logs.open_elsewhere(broker_id), *(log for log in logs.logs if log.status == "lost")]:
@@ -57,7 +65,7 @@ def _mended(stream: Stream, broker: Broker, lake: Lake, *, again: bool) -> list[
             logs, told = _without_lost(stream, broker, logs, current, at)
             done += told
         if done:
-            lake.set_properties(stream.spec, {PROPERTY: logs.text()})
+            put(stream, lake, logs, written)
     return done
 
 

@@ -151,9 +151,10 @@ def report_landing(instance: dg.DagsterInstance, platform: Platform, streams: Se
     First it reports what a lander of these ``streams`` committed lately and did not live to report.
     """
     for stream in streams:
-        lately = {d for commit in platform.lake.commits(stream.spec)[-RECENT_COMMITS:] for d in commit.dates}
-        dates = sorted(d for d in lately if stream.start <= d <= datetime.now(UTC).date())
-        known = recorded(stream, instance, dates)
+        touched = {d: commit.committed_at for commit in platform.lake.commits(stream.spec)[-RECENT_COMMITS:] for d in commit.dates}
+        lately = {d: at for d, at in touched.items() if stream.start <= d <= datetime.now(UTC).date()}
+        known = recorded(stream, instance, lately) if lately else {}
+        dates = sorted(d for d, at in lately.items() if d not in known or known[d].timestamp < at.timestamp())
         outcomes = landed_outcomes(stream, dates, platform) if dates else []
         report_partitions(instance, stream, [o for o in outcomes if o.partition not in known or known[o.partition].version != o.version])
     kept = Kept(platform)

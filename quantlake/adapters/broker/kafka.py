@@ -133,9 +133,13 @@ class Kafka:
     def _reading(
         self, topic: str, batch_rows: int, batch_bytes: int, more: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Reading, tuple[int, ...]]]:
+        from confluent_kafka import KafkaException
+
         consumer = self.consumer(more)
         try:
             yield Reading(consumer, topic, self.address, batch_rows, batch_bytes), self.partitions(topic)
+        except KafkaException as error:
+            raise self._unreachable(error) from error
         finally:
             consumer.close()
 

@@ -82,7 +82,10 @@ class Reading:
             yield Batch(records, ends, self._first(), self._behind())
             if time.monotonic() - looked > NEW_PARTITIONS_SECONDS:
                 looked = time.monotonic()
-                found = self._consumer.list_topics(self._topic, timeout=SILENCE_SECONDS).topics[self._topic].partitions
+                try:
+                    found = self._consumer.list_topics(self._topic, timeout=SILENCE_SECONDS).topics[self._topic].partitions
+                except Exception as error:
+                    raise QuantLakeError(f"topic {self._topic} of {self._address}: the broker does not answer ({error})") from error
                 if new := set(found) - known:
                     known |= new
                     self._consumer.incremental_assign([self._at(p, 0) for p in sorted(new)])
