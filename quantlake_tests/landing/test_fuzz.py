@@ -1,91 +1,30 @@
 """Whatever a topic holds, landing goes on, and each record is in the table once: as it was sent, or as a dead letter with its bytes."""
 
 import itertools
-import json
 import random
-import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlake.adapters.broker.kafka import Kafka
-from quantlake.adapters.lake.iceberg import Iceberg
-from quantlake.adapters.registry.sqlite import SqliteRegistry
 from quantlake.contract import Stream
-from quantlake.contract.wire import subject, wire_schema
 from quantlake.landing.audit import audit
-from quantlake.landing.deep import deep
 from quantlake.landing.follow import Follower
-from quantlake.landing.land import land
 from quantlake.ports import Message
 from quantlake_tests.e2e.commands import wait_for
-from quantlake_tests.landing.hostile import Hostile, Sent, fuzzed, require_landed
-from quantlake_tests.landing.produce_request import produce
+from quantlake_tests.landing.fuzzing import SAME, Fuzzed, hostile
+from quantlake_tests.landing.hostile import Sent, fuzzed, require_landed
 from quantlake_tests.landing.test_decode import DAMAGE, EVERY_ROW, SMALL_ROW, damaged, decoded, encoded, every, small
-from quantlake_tests.landing.ticks import ticks
 
-# read as the float field that a frame's id is read as: not-a-number of either kind and sign, infinite, denormal, zero
-SAME = (0x0000807F, 0x007FFF80, 0x000080FF, 0x8080FF7F, 0x0100807F, 0xFFFFFFFF, 0x7FFFFFFF, 0x00000100)
-WRONG, UNKNOWN = (500, 501), (502, 0xFFFF807F, 0xFFFFFFFE)
 LIMIT = fuzzed.max_message_bytes
 Damaged = tuple[str, Any]
 
 
-@dataclass
-class Topic:
-    """A topic of two partitions, what was sent to it, and the table that it lands in."""
-
-    stream: Stream
-    broker: Kafka
-    registry: SqliteRegistry
-    lake: Iceberg
-    sent: dict[tuple[int, int], Sent] = field(default_factory=dict)
-
-    def send(self, records: Iterable[Sent]) -> None:
-        """By hand, every second one to each partition."""
-        held = list(records)
-        for partition in range(self.stream.topic_partitions):
-            mine = held[partition :: self.stream.topic_partitions]
-            offsets = produce(self.broker.address, self.stream.topic, partition, mine)
-            self.sent |= {(partition, offset): record for offset, record in zip(offsets, mine, strict=True)}
-
-    def land(self, **how: Any) -> None:
-        land(self.stream, broker=self.broker, registry=self.registry, lake=self.lake, **how)
-
-    def require_all(self) -> None:
-        """Each record is there once, as it should be, for the audit and for us."""
-        found = audit(self.stream, lake=self.lake, broker=self.broker)
-        assert all(a.clean and a.pending == 0 for a in found), [a.reason for a in found]
-        found = deep(self.stream, found, lake=self.lake, broker=self.broker, registry=self.registry)
-        assert all(a.clean and a.content and a.content.compared == a.rows + a.dead_letters for a in found), [a.reason for a in found]
-        require_landed(self.stream, self.lake.read(self.stream.spec).to_pylist(), self.sent)
-
-
-@pytest.fixture
-def fuzzing(broker: Kafka, registry: SqliteRegistry, lake: Iceberg, home: Path, topic: str) -> Topic:
-    stream = replace(fuzzed, topic=topic)
-    broker.create_topic(topic, stream.topic_partitions)
-    assert registry.register(subject(stream), wire_schema(stream)) == 1
-    own, other = (json.dumps(wire_schema(s)) for s in (stream, ticks))
-    known = [*((n, "same", own) for n in SAME), (WRONG[0], "ticks", other), (WRONG[1], "text", '{"type": "string"}')]
-    with closing(sqlite3.connect(home / "registry.db")) as database, database:
-        database.executemany("INSERT INTO schemas (id, subject, schema) VALUES (?, ?, ?)", known)
-    return Topic(stream, broker, registry, lake)
-
-
-def hostile(seed: int) -> Hostile:
-    return Hostile(seed, fuzzed, 1, (1, *SAME), WRONG, UNKNOWN)
-
-
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.faults) for n in range(2, 60))])
-def test_whatever_arrives_lands_once(fuzzing: Topic, seed: int) -> None:
+def test_whatever_arrives_lands_once(fuzzing: Fuzzed, seed: int) -> None:
     chance = random.Random(seed)
     for count in (chance.randint(1, 3), 200, 100):
         fuzzing.send(hostile(seed + count).records(count))
@@ -94,7 +33,7 @@ def test_whatever_arrives_lands_once(fuzzing: Topic, seed: int) -> None:
     fuzzing.require_all()
 
 
-def test_whatever_arrives_is_followed(fuzzing: Topic) -> None:
+def test_whatever_arrives_is_followed(fuzzing: Fuzzed) -> None:
     told: list[str] = []
     follower = Follower(
         [fuzzing.stream], broker=fuzzing.broker, registry=fuzzing.registry, lake=fuzzing.lake, tell=lambda _, what: told.append(what),
@@ -113,7 +52,7 @@ def test_whatever_arrives_is_followed(fuzzing: Topic) -> None:
 
 
 @pytest.mark.parametrize("schema_id", SAME)
-def test_an_id_that_is_no_number_as_a_float(fuzzing: Topic, schema_id: int) -> None:
+def test_an_id_that_is_no_number_as_a_float(fuzzing: Fuzzed, schema_id: int) -> None:
     """First and alone, so that all are decoded at once; the audit is of no use here, since it would decode as wrongly."""
     own = hostile(schema_id)
     fuzzing.send(own.intact(schema_id) for _ in range(6))
@@ -123,7 +62,7 @@ def test_an_id_that_is_no_number_as_a_float(fuzzing: Topic, schema_id: int) -> N
     assert {r["_schema_id"] for r in found} == {schema_id}
 
 
-def test_large_messages_are_rows_up_to_the_contract_s_limit(fuzzing: Topic) -> None:
+def test_large_messages_are_rows_up_to_the_contract_s_limit(fuzzing: Fuzzed) -> None:
     """Beyond it they are dead letters with their bytes; large keys and headers are rows."""
     own, noise = hostile(3), random.Random(4).randbytes(10 << 20)
 
@@ -138,31 +77,19 @@ def test_large_messages_are_rows_up_to_the_contract_s_limit(fuzzing: Topic) -> N
         replace(own.intact(), headers=tuple((b"h%d" % n, b"v") for n in range(20_000))), Sent(None, key=noise[: 1 << 20]), own.intact(),
     ]  # fmt: skip
     assert [len(s.value or b"") for s in sent[1:3]] == [8 << 20, (8 << 20) + 1]
-    for partition in range(2):  # by the client, whose checksums are quicker
-        mine = [replace(s, key=s.key or b"k") for s in sent[partition::2]]
-        start = len([p for p, _ in fuzzing.sent if p == partition])
-        fuzzing.sent |= {(partition, start + n): s for n, s in enumerate(mine)}
-        by_client(fuzzing.broker, fuzzing.stream.topic, partition, mine)
+    for partition in range(2):
+        fuzzing.send_large((replace(s, key=s.key or b"k") for s in sent[partition::2]), partition)
     fuzzing.land()
     fuzzing.require_all()
 
 
-def by_client(broker: Kafka, topic: str, partition: int, sent: Iterable[Sent]) -> None:
-    producer = broker._producer
-    for s in sent:
-        headers = [(name.decode(), value) for name, value in s.headers]
-        producer.produce(topic, s.value, s.key, partition=partition, timestamp=s.at, headers=headers)
-    assert producer.flush(60) == 0
-
-
 @pytest.mark.parametrize("keys", [1, 20, 1000], ids=["one key", "few keys", "keys that hardly repeat"])
-def test_keys_that_always_or_hardly_ever_repeat(fuzzing: Topic, keys: int) -> None:
+def test_keys_that_always_or_hardly_ever_repeat(fuzzing: Fuzzed, keys: int) -> None:
     """However rows are laid out by their keys, those of one key stand in the order in which they came."""
     own = hostile(5)
     rows = [own.intact(partition_date=date(2024, 1, 1)) if n % 10 else own.cut() for n in range(300)]
     mine = [replace(s, key=f"{n * 7919 % keys}".encode()) for n, s in enumerate(itertools.islice(itertools.cycle(rows), 1200))]
-    by_client(fuzzing.broker, fuzzing.stream.topic, 1, mine)
-    fuzzing.sent = {(1, n): s for n, s in enumerate(mine)}
+    fuzzing.send_large(mine, 1)
     fuzzing.land(commit_rows=500)
     fuzzing.require_all()
     of_keys: dict[bytes, list[int]] = {}
@@ -175,7 +102,7 @@ def test_keys_that_always_or_hardly_ever_repeat(fuzzing: Topic, keys: int) -> No
     assert len(of_keys) == keys and all(offsets == sorted(offsets) for offsets in of_keys.values())
 
 
-def test_a_produced_message_may_be_anything(fuzzing: Topic) -> None:
+def test_a_produced_message_may_be_anything(fuzzing: Fuzzed) -> None:
     """As the project's own producer sends it, to the partition that a key gives."""
     noise = random.Random(6)
     sent = [Message(noise.randbytes(n % 9) or None, None if n % 50 == 7 else noise.randbytes(n % 100), (("h", b""),) * (n % 3)) for n in range(500)]
