@@ -26,7 +26,7 @@ SILENCE_SECONDS = 5.0  # neither a record nor an end of partition for so long is
 OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after it met records younger than itself
 POLL_SECONDS = 0.25
 POLL_STEPS = 5  # a poll's bytes are looked at so often: it holds what a broker sends in a step beyond its limit, however large records are
-NEW_PARTITIONS_SECONDS = 30.0
+NEW_PARTITIONS_SECONDS = 5.0  # also how soon a follower learns that its broker is gone: the client itself says nothing
 UNKNOWN_BYTES = 8 << 20  # a record's size before any is known
 
 
