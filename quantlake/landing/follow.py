@@ -83,9 +83,13 @@ class Follower:
         landing = resumed(stream, broker.log_id(stream.topic), self._lake)
         with pieces(landing, self._registry, self._lake) as writing:
             since: float | None = None
+            met = set[int]()
             for batch in reading(landing, broker.follow(stream.topic, landing.start, self._stop, batch_rows=GROUP_ROWS // 2, batch_bytes=GROUP_BYTES // 2)):
                 landing.take(batch)
-                seen.behind, seen.trouble = batch.behind, ""
+                seen.behind = batch.behind
+                met |= batch.ends.keys()
+                if met >= landing.start.keys() and landing.moved().text() == landing.written:
+                    seen.trouble = ""  # nothing is left to land; what is left may meet the same trouble again, tried ever more rarely
                 if landing.full(GROUP_ROWS) and stream.tombstones == "ignore":
                     writing.add(landing)
                 if since is None and (landing.rows or landing.moved().text() != landing.written):
@@ -103,6 +107,7 @@ class Follower:
         with self._lake.lock(landing.stream.spec), self._turn:
             writing.add(landing)  # a tombstone's date is looked for under the lock: a redrive may bring its key's row meanwhile
             done = writing.commit(landing, broker, self._report)
+        seen.trouble = ""
         seen.landed += done.landed
         seen.committed_at = datetime.now(UTC)
         if done.commit.sequence % (SNAPSHOTS // 4):

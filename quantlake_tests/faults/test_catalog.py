@@ -1,7 +1,6 @@
 """A catalogue that does not take a commit: one line says so, nothing of it is seen, and the next landing loses and repeats nothing."""
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -78,8 +77,9 @@ def test_a_follower_says_it_once_and_lands_when_the_catalogue_is_back(raw: Raw) 
         follower.start()
         raw.send(60, 2)
         wait_for(lambda: heard, 30)
-        tried = threading.Event()
-        tried.wait(1.5)  # it tries again meanwhile
+        files = len(list((raw.home / "lake").rglob("*.parquet")))
+        wait_for(lambda: len(list((raw.home / "lake").rglob("*.parquet"))) > files, 30)  # it tries again
+        wait_for(lambda: len(list((raw.home / "lake").rglob("*.parquet"))) > files + 1, 30)
         assert len(heard) == 1 and "not today" in heard[0]
     wait_for(lambda: follower.seen[raw.stream.topic].landed.rows == 60, 30)
     raw.send(40, 1)
