@@ -22,7 +22,7 @@ from quantlake.landing.tombstones import dated
 from quantlake.ports import Appender, Batch, Broker, Commit, Lake, LogBrokenError, Records, Registry
 
 GROUP_ROWS = 100_000  # decoded, sorted and written together: a row group, of which two are in memory
-GROUP_BYTES = 32 << 20  # keys and headers too; on its way into a file a group is there several times over
+GROUP_BYTES = 16 << 20  # keys and headers too; on its way into a file a group is there several times over
 COMMIT_ROWS = 1_000_000  # a landing of much commits so often: what a kill costs, and the size of files
 
 Progress = Callable[[int], None]
