@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from typing import Any
 
 import duckdb
@@ -160,6 +161,21 @@ def test_what_was_known_does_not_change_with_what_comes_later(rows: list[Row], t
 def test_what_arrives_again_adds_nothing(rows: list[Row], table: Table) -> None:
     rows = list({row["known_at"]: row for row in rows}.values())  # within one moment arrival is an order, and means something
     assert build([*rows, *rows], table).equals(build(sorted(rows, key=lambda r: r["known_at"]), table))
+
+
+@settings(deadline=None, max_examples=150)
+@given(ROWS, TABLES, st.randoms(use_true_random=False))
+def test_any_order_of_arrival_gives_the_same_versions(rows: list[Row], table: Table, chance: Random) -> None:
+    """Where ``known_at`` differs or the rows are equal: of two others at one moment, arrival says which stands."""
+    first: dict[Any, Row] = {}
+    for row in rows:
+        first.setdefault((identity(row, table), row["known_at"]), row)
+    told = [
+        {**first[identity(row, table), row["known_at"]], "source": row["source"]} for row in rows  # equal rows may come from two files
+    ]
+    shuffled = chance.sample(told, len(told))
+    columns = [c for c in (*SCHEMA, "superseded_at") if c != "source"]
+    assert plain(build(told, table).rows(named=True), columns) == plain(build(shuffled, table).rows(named=True), columns)
 
 
 ONE = {"name": "a", "number": "1", "line": None, "price": 1.0, "tags": ["x"], "known_at": at(0), "partition_date": DAY, "source": "f"}
