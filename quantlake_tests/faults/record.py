@@ -13,8 +13,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "landing-faults.md"
 MODES = {"batch": "`land`", "follow": "`Follower`", "dagster": "Dagster run"}
 
 
-def page(run: Run, seed: int) -> str:
-    """Markdown."""
+def page(run: Run, asked: int, seed: int) -> str:
+    """Markdown; of a run that goes on, or was cut off, what is done of it."""
+    done = "" if len(run.struck) == asked else f" So far {len(run.struck):,} of {asked:,}."
     cells: dict[tuple[str, str], list[Struck]] = defaultdict(list)
     for each in run.struck:
         cells[each.kill.name, each.kill.mode].append(each)
@@ -23,8 +24,8 @@ def page(run: Run, seed: int) -> str:
     per_kill = sorted(each.seconds for each in run.struck)
     lines = [
         "# Landers that were killed", "",
-        f"Written by the run itself (`make faults KILLS={len(run.struck)}`, `quantlake_tests/faults`), {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
-        f"{len(os.sched_getaffinity(0))} cores, seed {seed}.", "",
+        f"Written by the run itself (`make faults KILLS={asked}`, `quantlake_tests/faults`), {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+        f"{len(os.sched_getaffinity(0))} cores, seed {seed}.{done}", "",
         "Each kill is SIGKILL to a real lander process at work on a real broker (tansu) and a real Iceberg table: just before or just after "
         "the function of a commit step, in the first, second or third commit, or at a random instant, while a producer sends on. After each, every offset that is "
         "committed is looked for in the files of the table; after every 25, the next landing takes up the rest, and numbers, dead letters, "

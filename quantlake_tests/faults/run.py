@@ -5,7 +5,7 @@ Here: the loop and what it found. Not here: kills (``plan``), processes (``lande
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,18 +51,20 @@ class Run:
     seconds: float = 0.0
 
 
-def kills(home: Path, address: str, planned: Sequence[Kill], chance: random.Random, run: Run | None = None) -> Run:
+def kills(
+    home: Path, address: str, planned: Sequence[Kill], chance: random.Random, each_round: Callable[[Run], object] = lambda _: None
+) -> Run:  # fmt: skip
     """Carry them out; asserts after each kill that nothing is lost or doubled of what was committed, and of everything in the end."""
-    run, began, spans = run or Run(), time.monotonic(), dict(SPANS)
+    run, began, spans = Run(), time.monotonic(), dict(SPANS)
     for at in range(0, len(planned), ROUND):
         raw = Raw.made(home / f"round{run.rounds}", address, f"round{run.rounds}.v1")
         for kill in planned[at : at + ROUND]:
             run.struck.append(struck(raw, kill, spans))
-            run.seconds = time.monotonic() - began
         finished(raw, run, reported=any(k.mode == "dagster" for k in planned))
         planted.found(raw, chance, run.faults)
         run.rounds += 1
-    run.seconds = time.monotonic() - began
+        run.seconds = time.monotonic() - began
+        each_round(run)
     return run
 
 

@@ -27,9 +27,12 @@ def test_twelve_kills_lose_nothing_and_repeat_nothing(home: Path, tansu: Tansu) 
 @pytest.mark.timeout(0)
 def test_many_kills_lose_nothing_and_repeat_nothing(home: Path, tansu: Tansu) -> None:
     chance, count = random.Random(SEED), plan.asked()
-    run = kills(home, tansu.address, plan.many(count, chance), chance)
-    if count >= plan.LONG_RUN:
-        PAGE.write_text(page(run, SEED))
+
+    def kept(run: Run) -> None:
+        if count >= plan.LONG_RUN:
+            PAGE.write_text(page(run, count, SEED))
+
+    run = kills(home, tansu.address, plan.many(count, chance), chance, kept)
     right(run, count)
 
 
