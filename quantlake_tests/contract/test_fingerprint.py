@@ -177,3 +177,18 @@ def test_more_than_64_bits_of_sum() -> None:
     columns = typed(Integer)
     rows = pa.table({"c0": pa.array(np.arange(n)), "partition_date": pa.array([DAY] * n)})
     assert fingerprint(rows, columns) == by_hand([{"c0": i, "partition_date": DAY} for i in range(n)], columns)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=3))
+def test_parts_add_up_to_the_whole(one: list[Any], other: list[Any], third: list[Any]) -> None:
+    parts = [of(EXACT, *values) for values in (one, other, third)]
+    assert parts[0] + parts[1] == parts[1] + parts[0] == of(EXACT, *one, *other)
+    assert (parts[0] + parts[1]) + parts[2] == parts[0] + (parts[1] + parts[2]) == of(EXACT, *third, *other, *one)
+    assert parts[0] + EMPTY == EMPTY + parts[0] == parts[0]
+
+
+def test_sums_that_are_many_stay_in_their_width() -> None:
+    most = Fingerprint(3, f"3-{2**128 - 1:032x}{2**128 - 1:032x}")
+    assert most + most == Fingerprint(6, f"6-{2**128 - 2:032x}{2**128 - 2:032x}")
+    assert sum([most] * 20, EMPTY).rows == 60 and len(sum([most] * 20, EMPTY).hash) == len("3c-") + 64

@@ -164,8 +164,8 @@ def test_what_arrives_again_adds_nothing(rows: list[Row], table: Table) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(ROWS, TABLES, st.randoms(use_true_random=False))
-def test_any_order_of_arrival_gives_the_same_versions(rows: list[Row], table: Table, chance: Random) -> None:
+@given(ROWS, ENDS, TABLES, st.randoms(use_true_random=False))
+def test_any_order_of_arrival_gives_the_same_versions(rows: list[Row], ends: list[Row], table: Table, chance: Random) -> None:
     """Where ``known_at`` differs or the rows are equal: of two others at one moment, arrival says which stands."""
     first: dict[Any, Row] = {}
     for row in rows:
@@ -176,6 +176,10 @@ def test_any_order_of_arrival_gives_the_same_versions(rows: list[Row], table: Ta
     shuffled = chance.sample(told, len(told))
     columns = [c for c in (*SCHEMA, "superseded_at") if c != "source"]
     assert plain(build(told, table).rows(named=True), columns) == plain(build(shuffled, table).rows(named=True), columns)
+    ended, later = (build(some, table, chance.sample(ends, len(ends))).rows(named=True) for some in (told, shuffled))
+    assert plain(ended, columns) == plain(later, columns)
+    expected = [{**v, "superseded_at": end} for history in lives(shuffled, [e for e in ends if e["_key"]], table) for v, end in history]
+    assert plain(ended, columns) == plain(expected, columns)
 
 
 ONE = {"name": "a", "number": "1", "line": None, "price": 1.0, "tags": ["x"], "known_at": at(0), "partition_date": DAY, "source": "f"}
