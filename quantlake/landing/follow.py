@@ -68,7 +68,7 @@ class Follower:
                 wait = 1.0
             except StaleWriterError:
                 continue  # another lander's commit: read on behind it
-            except Exception as error:  # a server that is away, a full disk, a broken log that a person has to look at
+            except BaseException as error:  # a server that is away, a full disk, a broken log; a panic of polars is no Exception
                 found = str(error) if isinstance(error, QuantLakeError) else f"{type(error).__name__}: {error}"
                 if found != seen.trouble and self._tell:
                     self._tell(stream, found)
