@@ -60,7 +60,7 @@ def land_(
                 typer.confirm(f"land all that the broker holds of {stream.topic} again, beside what is landed of it?", abort=True)
             told = (accept_loss if accept else reset)(stream, broker=adapters.broker, lake=adapters.lake)
             for what in told or ["nothing was lost" if accept else "nothing of it is landed, so there is nothing to begin again"]:
-                show.out.print(f"{stream.topic}: {what}", highlight=False, markup=False)
+                show.out.print(f"{stream.topic}: {what}", highlight=False, markup=False, soft_wrap=True)
     _ = adapters.broker  # no broker: say so before anything is opened
     with open_instance(adapters.settings.dagster_home) as instance:
         report = report_landing(instance, adapters, streams)

@@ -1,6 +1,5 @@
 """Memory of a lander: the real command, in a process of its own, over backlogs of what is large and of what is many."""
 
-import json
 import random
 import signal
 import subprocess
@@ -16,16 +15,13 @@ import polars as pl
 import pytest
 
 from quantlake.adapters.broker.kafka import Kafka
-from quantlake.adapters.broker.tansu import Tansu
 from quantlake.adapters.lake.iceberg import Iceberg
-from quantlake.adapters.registry.sqlite import SqliteRegistry
-from quantlake.cli.embedded import register_contracts
 from quantlake.contract.wire import wire_arrow
 from quantlake.datasets.market.trades import raw
 from quantlake.landing.audit import audit
 from quantlake.ports import Message
 from quantlake.sources.encode import encode
-from quantlake.wiring import catalog
+from quantlake_tests.e2e.announced import announced
 from quantlake_tests.e2e.commands import Commands, wait_for
 
 MOST_BYTES = 1_000_000_000
@@ -45,19 +41,10 @@ LARGE, SMALL, SCHEMA_ID = 60, 50_000, 2
 
 @pytest.fixture
 def ql(home: Path) -> Iterator[tuple[Commands, Kafka]]:
-    """A home over a broker that nothing lands from by itself."""
     found = Commands(home / "home")
-    server = Tansu.start(home / "broker.log")
-    try:
-        (found.home / "run").mkdir(parents=True)
-        announced = {"pid": server.process.pid, "address": server.address, "cluster_id": server.cluster_id}
-        (found.home / "run" / "broker.json").write_text(json.dumps(announced))
-        broker = Kafka({"bootstrap.servers": server.address})
-        ids = {stream.path: schema_id for stream, _, schema_id in register_contracts(catalog(), broker, SqliteRegistry(found.home / "registry.db"))}
-        assert ids[raw.path] == SCHEMA_ID
+    with announced(found) as (broker, ids):
+        assert ids[raw.topic] == SCHEMA_ID
         yield found, broker
-    finally:
-        server.stop()
 
 
 @contextmanager
