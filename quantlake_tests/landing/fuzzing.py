@@ -37,6 +37,7 @@ class Fuzzed:
     broker: Kafka
     registry: SqliteRegistry
     lake: Iceberg
+    database: Path
     sent: dict[tuple[int, int], Sent] = field(default_factory=dict)
 
     @classmethod
@@ -44,11 +45,17 @@ class Fuzzed:
         stream = replace(fuzzed, topic=topic)
         broker.create_topic(topic, stream.topic_partitions)
         assert registry.register(subject(stream), wire_schema(stream)) == 1
-        own, other = (json.dumps(wire_schema(s)) for s in (stream, ticks))
-        known = [*((n, "same", own) for n in SAME), (WRONG[0], "ticks", other), (WRONG[1], "text", '{"type": "string"}')]
-        with closing(sqlite3.connect(home / "registry.db")) as database, database:
-            database.executemany("INSERT INTO schemas (id, subject, schema) VALUES (?, ?, ?)", known)
-        return cls(stream, broker, registry, lake)
+        found = cls(stream, broker, registry, lake, home / "registry.db")
+        found.register(*SAME)
+        found.register(WRONG[0], schema=wire_schema(ticks))
+        found.register(WRONG[1], schema={"type": "string"})
+        return found
+
+    def register(self, *ids: int, schema: dict[str, Any] | None = None) -> None:
+        """A schema (None: the stream's own) under ids of our choice."""
+        text = json.dumps(schema or wire_schema(self.stream))
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.executemany("INSERT INTO schemas (id, subject, schema) VALUES (?, ?, ?)", [(n, f"id {n}", text) for n in ids])
 
     def send(self, records: Iterable[Sent]) -> None:
         """By hand, every second one to each partition."""

@@ -101,7 +101,7 @@ class Hostile:
     def reframed(self) -> Sent:
         ids, dead = self.chance.choice([(self.same, ()), (self.wrong, ("wrong_schema",)), (self.unknown, ("unknown_schema",))])
         sent = self.intact(self.chance.choice(ids))
-        return replace(sent, row=None if dead else sent.row, dead=dead)
+        return replace(sent, dead=dead)
 
     def beyond(self) -> Sent:
         """A value that Avro can say and no store can hold."""
