@@ -9,7 +9,6 @@ import random
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,21 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantlake.adapters.locks import file_lock
 from quantlake.contract import QuantLakeError
+from quantlake_tests.servers.maven import jars
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 VERSION = "4.4.0"
-FETCH = ("mvn", "--batch-mode", "--strict-checksums", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies")
-DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
-POM = (
-    "<project><modelVersion>4.0.0</modelVersion><groupId>quantlake</groupId><artifactId>kafka</artifactId><version>1</version><dependencies>"
-    + DEPENDENCY.format("org.apache.kafka", "kafka_2.13", VERSION)
-    + DEPENDENCY.format("org.slf4j", "slf4j-simple", "1.7.36")  # Kafka names no logger of its own: without one it says nothing
-    + "</dependencies></project>"
-)
 SETTINGS = {
     "process.roles": "broker,controller", "node.id": "1", "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "BROKER",
     "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT", "auto.create.topics.enable": "false",
@@ -204,20 +195,5 @@ def _java(folder: Path, *command: str) -> subprocess.Popen[bytes]:
 
 
 def _jars() -> Path:
-    """The folder of the jars: fetched once a machine, whole or not at all. Raises ``RuntimeError`` naming Maven's output."""
-    cache = Path(os.environ.get("QUANTLAKE_TEST_CACHE") or Path.home() / ".cache" / "quantlake")
-    jars, log = cache / f"kafka-{VERSION}", cache / f"kafka-{VERSION}.log"
-    if jars.is_dir():
-        return jars
-    with file_lock(cache / f"kafka-{VERSION}.lock", what=f"the fetch of Kafka {VERSION}"), tempfile.TemporaryDirectory(dir=cache) as work:
-        if jars.is_dir():  # another process has fetched them meanwhile
-            return jars
-        if shutil.which("mvn") is None:
-            raise RuntimeError(f"there is no `mvn` to fetch Kafka {VERSION} with")
-        Path(work, "pom.xml").write_text(POM)
-        with log.open("wb") as output:
-            command = [*FETCH, f"-DoutputDirectory={work}/jars", "-DincludeScope=runtime"]
-            if subprocess.run(command, cwd=work, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode != 0:
-                raise RuntimeError(f"Maven could not fetch Kafka {VERSION}; its output is in {log}")
-        Path(work, "jars").rename(jars)
-    return jars
+    # Kafka names no logger of its own: without one it says nothing
+    return jars(f"kafka-{VERSION}", [f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36"])
