@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from typing import ClassVar, Literal
 
 import polars as pl
+import pyarrow as pa
 
 from quantlake.contract.checks import Check
 from quantlake.contract.columns import Column, StoragePartition, TableSpec
@@ -135,6 +136,7 @@ class Stream(Dataset):
     ``tombstones`` says what a message without a value means to its curated tables: nothing, or (``delete``) that the rows whose
     ``message_key`` column, as its producer encodes it, is the message's key end at the message's broker time.
     ``max_message_bytes``: a larger message is landed as a dead letter, its bytes kept and not decoded.
+    ``wire`` is how messages are encoded. In Protobuf a column's number is its place among ``columns``, so new ones go last.
     """
 
     layer: ClassVar[str] = "raw"
@@ -143,11 +145,18 @@ class Stream(Dataset):
     files: Literal["complete", "log"] = "log"
     topic_partitions: int = 1
     message_key: str
+    wire: Literal["avro", "protobuf"] = "avro"
     tombstones: Literal["ignore", "delete"] = "ignore"
     max_message_bytes: int = 8 << 20
     first_date: date = date(1990, 1, 1)
     sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lists = [c.name for c in self.columns if c.null and pa.types.is_list(c.type.arrow)]
+        if self.wire == "protobuf" and lists:
+            raise QuantLakeError(f"{self.path}: Protobuf does not tell an empty list from none; make {lists} not nullable")
 
     def fill(self, function: Fill) -> Fill:
         """Decorator: the function that completes what a producer omitted; takes and returns the message's columns."""

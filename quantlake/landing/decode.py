@@ -1,30 +1,25 @@
-"""Records -> rows of a raw table: Confluent framing, Avro by schema id, dead letters for what cannot be decoded.
+"""Records -> rows of a raw table: Confluent framing, Avro or Protobuf by schema id, dead letters for what cannot be decoded.
 
-Messages are decoded together, as one Avro container whose single block is the joined messages (polars: 2 M rows/s, where one
-decoder call a message does 80 k). The container's schema reads each message's frame as two more fields before the body, and a
-secret guard behind it as another: the frame has to be the expected one, and the guard comes back only if the body before it was
-read to its last byte and no further. A block that fails is halved until the bad message stands alone.
+Messages of one schema are decoded together (``avro``, ``protobuf``). Where that fails they are halved until the bad message stands alone.
 """
 
-import io
-import json
-import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import Date, Price, Stream, Timestamp
-from quantlake.landing.quiet import without_panics
+from quantlake.contract import Column, Date, Price, Stream, Timestamp
+from quantlake.contract.schemas import Schema
+from quantlake.landing.avro import FRAME_BYTES, AvroReader
+from quantlake.landing.protobuf import ProtobufReader, message_path
 from quantlake.ports import Records, Registry, UnknownSchemaError
 
-FRAME_BYTES = 5  # magic 0, then the schema id, big endian
 ALONE = 32  # at this size a failing block is decoded message by message, strictly
-MAGIC, SCHEMA_ID, GUARD = "_magic", "_schema", "_guard"
 LAST_MILLISECOND = 253_402_300_799_999  # year 9999; what a producer stamps later than that is no time
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LIMITS: dict[pa.DataType, tuple[int, int]] = {  # Avro says more than stores can hold: year 290,000, 39 digits
@@ -35,6 +30,15 @@ LIMITS: dict[pa.DataType, tuple[int, int]] = {  # Avro says more than stores can
 
 Places = npt.NDArray[np.int64]
 Letter = tuple[int, int | None, str, str]  # place, schema id where it names one, error class, error
+
+
+class Reader(Protocol):
+    """Reads messages of one schema; ``mismatch`` says why they cannot be kept in the stream's columns, "" if they can."""
+
+    mismatch: str
+
+    def rows(self, values: Sequence[bytes], size: int) -> pl.DataFrame | None: ...
+    def fault(self, value: bytes) -> str: ...
 
 
 def decode(stream: Stream, records: Records, log: str, registry: Registry) -> pa.Table:
@@ -101,7 +105,7 @@ def _decoded(stream: Stream, records: Records, registry: Registry) -> Iterator[t
         if tombstones:
             yield np.array(tombstones), _assembled(stream, len(tombstones))
         for frame, places in kinds.items():
-            yield from _of_kind(stream, values, int.from_bytes(frame[1:], "big"), places, registry, letters)
+            yield from _of_frame(stream, values, int.from_bytes(frame[1:], "big"), places, registry, letters)
     if letters:
         yield _dead(stream, values, letters)
 
@@ -116,82 +120,73 @@ def _at_once(stream: Stream, records: Records, registry: Registry) -> tuple[pl.D
         schema = registry.schema(schema_id)
     except UnknownSchemaError:
         return None
-    if _mismatch(stream, schema) or records.sizes.max() > stream.max_message_bytes:
+    found = _prefix(schema, values[0])
+    reader = _reader(stream, schema, schema_id, *found) if found else None
+    if reader is None or reader.mismatch or records.sizes.max() > stream.max_message_bytes:
         return None
-    frame = _block(_header(_framed(schema)), values, schema_id, int(records.sizes.sum()))  # type: ignore[arg-type]
+    frame = reader.rows(values, int(records.sizes.sum()))  # type: ignore[arg-type]
     return None if frame is None else (frame, schema_id)
 
 
-def _of_kind(
+def _of_frame(
     stream: Stream, values: Sequence[bytes | None], schema_id: int, places: list[int], registry: Registry, letters: list[Letter]
 ) -> Iterator[tuple[Places, pl.DataFrame]]:
-    """The messages of one writer's schema."""
+    """The messages of one writer's schema, by what else stands before their bodies."""
     try:
         schema = registry.schema(schema_id)
     except UnknownSchemaError as error:
         letters += [(p, schema_id, "unknown_schema", str(error)) for p in places]
         return
-    wrong = _mismatch(stream, schema)
-    if wrong:
-        letters += [(p, schema_id, "wrong_schema", wrong) for p in places]
-        return
-    whole = [
-        _within_limits(stream, np.array(own), frame, schema_id, letters) for own, frame in _by_halves(values, places, schema, schema_id, letters)
-    ]
-    if whole:
-        yield _kept(stream, whole, schema_id)
+    kinds: dict[tuple[bytes, tuple[int, ...]], list[int]] = {}
+    for place in places:
+        if found := _prefix(schema, values[place] or b""):
+            kinds.setdefault(found, []).append(place)
+        else:
+            letters.append((place, schema_id, "framing", "no Protobuf message indexes behind the schema id"))
+    for prefix, own in kinds.items():
+        reader = _reader(stream, schema, schema_id, *prefix)
+        if reader.mismatch:
+            letters += [(p, schema_id, "wrong_schema", reader.mismatch) for p in own]
+            continue
+        whole = [_within_limits(stream, np.array(some), frame, schema_id, letters) for some, frame in _by_halves(values, own, reader, schema_id, letters)]
+        if whole:
+            yield _kept(stream, whole, schema_id)
+
+
+def _prefix(schema: Schema, value: bytes) -> tuple[bytes, tuple[int, ...]] | None:
+    """What stands before a message's body, and the message type that it says; None: it is damaged."""
+    if schema.kind == "AVRO":
+        return value[:FRAME_BYTES], ()
+    found = message_path(value, FRAME_BYTES)
+    return (value[: found[0]], found[1]) if found else None
+
+
+@lru_cache(maxsize=64)
+def _reader(stream: Stream, schema: Schema, schema_id: int, prefix: bytes, path: tuple[int, ...]) -> Reader:
+    return AvroReader(stream, schema, schema_id) if schema.kind == "AVRO" else ProtobufReader(stream, schema, prefix, path)
 
 
 def _by_halves(
-    values: Sequence[bytes | None], places: list[int], schema: dict[str, Any], schema_id: int, letters: list[Letter]
+    values: Sequence[bytes | None], places: list[int], reader: Reader, schema_id: int, letters: list[Letter]
 ) -> Iterator[tuple[list[int], pl.DataFrame]]:
     """What can be read, by halves. A few are judged one by one, and those that look whole are still read together: a block for each
     would be 1 ms, where in a topic with one bad message in a hundred every second one comes here."""
-    import fastavro
-
-    header, parsed = _header(_framed(schema)), fastavro.parse_schema(schema)
     pending = [places]
     while pending:
         some = pending.pop()
         own = [values[p] or b"" for p in some]
-        frame = _block(header, own, schema_id, sum(map(len, own)))
+        frame = reader.rows(own, sum(map(len, own)))
         if frame is not None:
             yield some, frame
         elif len(some) > ALONE:
             pending += [some[len(some) // 2 :], some[: len(some) // 2]]
         elif len(some) > 1:
-            errors = [_strictly(parsed, value[FRAME_BYTES:]) for value in own]
+            errors = [reader.fault(value) for value in own]
             bad = [p for p, error in zip(some, errors, strict=True) if error]
             good = [p for p, error in zip(some, errors, strict=True) if not error]
             pending += [[p] for p in bad or good] + [good] * bool(bad and good)
         else:
-            error = _strictly(parsed, own[0][FRAME_BYTES:]) or "Avro that polars does not read"
-            letters.append((some[0], schema_id, "undecodable", error))
-
-
-def _framed(schema: dict[str, Any]) -> dict[str, Any]:
-    before = [{"name": MAGIC, "type": "boolean"}, {"name": SCHEMA_ID, "type": "float"}]
-    return {**schema, "fields": [*before, *schema["fields"], {"name": GUARD, "type": "double"}]}
-
-
-def _block(header: bytes, values: Sequence[bytes], schema_id: int, size: int) -> pl.DataFrame | None:
-    """The messages (``size`` bytes in all) as rows, in one go; None if any is not exactly one record behind this schema's frame."""
-    guard = os.urandom(8)
-    n = len(values)
-    start = b"".join([header, _varint(n), _varint(size + n * len(guard)), values[0]])
-    container = guard.join([start, *values[1:], _SYNC])
-    try:
-        with without_panics():
-            frame = pl.read_avro(io.BytesIO(container))
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # a polars panic is no Exception
-        return None
-    if frame.height != n:
-        return None
-    ids, guards = frame[SCHEMA_ID].to_numpy().view(np.uint32), frame[GUARD].to_numpy().view(np.uint64)
-    same = not frame[MAGIC].any() and (ids.byteswap() == schema_id).all() and (guards == np.frombuffer(guard, np.uint64)[0]).all()
-    return frame.drop(MAGIC, SCHEMA_ID, GUARD) if same else None
+            letters.append((some[0], schema_id, "undecodable", reader.fault(own[0]) or "what its reader does not read"))
 
 
 def _within_limits(
@@ -201,7 +196,7 @@ def _within_limits(
     for column in stream.columns:
         if column.type.arrow not in LIMITS or column.name not in frame.columns:
             continue
-        low, high = LIMITS[column.type.arrow]
+        low, high = _limits(column, frame[column.name].dtype)
         units = frame[column.name].to_physical()
         least, most = units.min(), units.max()
         if least is None or (least >= low and most <= high):  # type: ignore[operator]
@@ -213,26 +208,19 @@ def _within_limits(
     return places, frame
 
 
+def _limits(column: Column, stored: pl.DataType) -> tuple[int, int]:
+    """The least and the greatest physical value that a column takes, in the units of what the writer stored."""
+    low, high = LIMITS[column.type.arrow]
+    if isinstance(stored, pl.Decimal):
+        finer = 10 ** (18 - stored.scale)
+        return -(high // finer), high // finer
+    return (low // 1000, high // 1000) if isinstance(stored, pl.Datetime) and stored.time_unit == "ms" else (low, high)
+
+
 def _kept(stream: Stream, parts: Sequence[tuple[Places, pl.DataFrame]], schema_id: int) -> tuple[Places, pl.DataFrame]:
     """Blocks of one schema, whose values are within their limits by now: polars does not even join others."""
     places = np.concatenate([own for own, _ in parts])
     return places, _assembled(stream, len(places), pl.concat([frame for _, frame in parts]), schema_id)
-
-
-def _strictly(parsed: Any, body: bytes) -> str:
-    """Why one message alone cannot be decoded; "" if it can."""
-    import fastavro
-
-    stream = io.BytesIO(body)
-    try:
-        fastavro.schemaless_reader(stream, parsed)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # deep nesting recurses
-        said = str(error).replace(f" from {stream}", "")  # the address of our buffer is no one's news
-        return f"{type(error).__name__}: {said}" if said else type(error).__name__
-    rest = len(body) - stream.tell()
-    return f"{rest} bytes beyond the record" if rest else ""
 
 
 def _dead(stream: Stream, values: Sequence[bytes | None], letters: list[Letter]) -> tuple[Places, pl.DataFrame]:
@@ -256,35 +244,3 @@ def _assembled(stream: Stream, n: int, frame: pl.DataFrame | None = None, schema
     columns.append(pl.repeat(schema_id, n, dtype=pl.Int64, eager=True).alias("_schema_id"))
     columns += [pl.repeat(None, n, dtype=types[name], eager=True).alias(name) for name in ("_error_class", "_error", "_value")]
     return pl.DataFrame(columns)
-
-
-def _mismatch(stream: Stream, schema: dict[str, Any]) -> str:
-    """Why a writer's schema cannot be kept in the stream's columns without loss; "" if it can."""
-    known = {c.name: c.type.avro for c in stream.columns}
-    for field in schema.get("fields", []):
-        kinds = [k for k in (field["type"] if isinstance(field["type"], list) else [field["type"]]) if k != "null"]
-        if field["name"] not in known:
-            return f"the writer has a field {field['name']!r} that the contract does not know"
-        if len(kinds) != 1 or kinds[0] != known[field["name"]]:
-            return f"the writer's {field['name']!r} is {kinds}, the contract says {known[field['name']]}"
-    return "" if schema.get("type") == "record" else "not a record"
-
-
-_SYNC = b"quantlake-landing"[:16]
-
-
-def _header(schema: dict[str, Any]) -> bytes:
-    text = json.dumps(schema).encode()
-    return b"".join([
-        b"Obj\x01", _varint(2), _varint(11), b"avro.schema", _varint(len(text)), text, _varint(10), b"avro.codec", _varint(4), b"null",
-        b"\x00", _SYNC,
-    ])  # fmt: skip
-
-
-def _varint(number: int) -> bytes:
-    zigzag, out = number << 1, bytearray()
-    while zigzag > 0x7F:
-        out.append((zigzag & 0x7F) | 0x80)
-        zigzag >>= 7
-    out.append(zigzag)
-    return bytes(out)

@@ -1,17 +1,22 @@
-"""Rows to Kafka messages: Avro bodies in Confluent's framing, column by column.
+"""Rows to Kafka messages: Avro or Protobuf bodies in Confluent's framing, column by column.
 
-Here: the encoder, and nothing of any dataset. Not here: schemas (contract/wire.py), sending (publish.py), decoding (landing).
-Each column becomes a few Arrow binary arrays (union branch, length, content), and one Arrow join per row makes the bodies: no
+Here: the encoders, and nothing of any dataset. Not here: schemas (contract/wire.py), sending (publish.py), decoding (landing).
+Protobuf is ptars' work (9 M rows/s). For Avro each column becomes a few Arrow binary arrays (union branch, length, content), and one Arrow join per row makes the bodies: no
 Python per row but the Message objects themselves. fastavro over dicts takes eight times as long.
 """
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import Column, QuantLakeError, Stream
-from quantlake.contract.wire import message_keys, wire_arrow
+from quantlake.contract import Column, Date, Price, QuantLakeError, Stream
+from quantlake.contract.schemas import message
+from quantlake.contract.wire import message_keys, wire_arrow, wire_schema
 from quantlake.ports import Message
 
 Parts = list[pa.BinaryArray]
@@ -20,20 +25,54 @@ Parts = list[pa.BinaryArray]
 def encode(stream: Stream, rows: pa.Table, schema_id: int) -> list[Message]:
     """Messages of ``rows`` (the stream's columns, in any order), in their order; the key is the stream's ``message_key``.
 
-    A value is a zero byte, the schema id (4 bytes, big endian) and the Avro record of ``wire_schema``; decimals are 16 bytes.
+    A value is a zero byte, the schema id (4 bytes, big endian), in Protobuf another zero (the file's first message), and the record or
+    message of ``wire_schema``; Avro's decimals are 16 bytes, Protobuf's are their digits.
     Raises ``QuantLakeError`` where rows do not fit the contract (a missing column, another type, null where none may be).
     """
     rows = conform(stream, rows)
     if not rows.num_rows:
         return []
+    if stream.wire == "protobuf":
+        bodies = _join(pa.scalar(_framing(schema_id) + b"\0", pa.binary()), _protobuf(stream, rows))
+    else:
+        bodies = _join(pa.scalar(_framing(schema_id), pa.binary()), *_avro(stream, rows))
+    keys = message_keys(rows[stream.message_key].combine_chunks())
+    return list(map(Message, _objects(keys), _objects(bodies)))
+
+
+def _framing(schema_id: int) -> bytes:
+    return b"\0" + schema_id.to_bytes(4, "big")
+
+
+def _protobuf(stream: Stream, rows: pa.Table) -> pa.BinaryArray:
+    handler = _handler(stream)
+    kinds = {f.name: f.type for f in handler.schema()}
+    columns = []
+    for column in stream.columns:
+        values = rows[column.name]
+        if column.type is Price:  # polars writes no exponents, as Arrow does
+            digits = pl.Series(values).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
+            values = pa.chunked_array([digits.to_arrow()])
+        elif column.type is Date:
+            values = values.cast(pa.int32())
+        columns.append(values.cast(kinds[column.name]).combine_chunks())
+    return handler.record_batch_to_array(pa.record_batch(columns, schema=handler.schema()))
+
+
+@lru_cache(maxsize=64)
+def _handler(stream: Stream) -> Any:
+    from ptars import HandlerPool, PtarsConfig
+
+    found = message(wire_schema(stream))
+    return HandlerPool([found.file], PtarsConfig(timestamp_unit="us")).get_for_message(found)
+
+
+def _avro(stream: Stream, rows: pa.Table) -> Parts:
     parts: Parts = []
     for column in stream.columns:
         values = rows[column.name].combine_chunks()
         parts += [_branch(values), *_parts(values)] if column.null else _parts(values)
-    framing = pa.scalar(b"\0" + schema_id.to_bytes(4, "big"), pa.binary())
-    bodies = _join(framing, *parts)
-    keys = message_keys(rows[stream.message_key].combine_chunks())
-    return list(map(Message, _objects(keys), _objects(bodies)))
+    return parts
 
 
 def conform(stream: Stream, rows: pa.Table) -> pa.Table:

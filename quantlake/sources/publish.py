@@ -6,7 +6,6 @@ Here: schema id, framing, chunks. Not here: where rows come from; topics and sub
 from collections.abc import Iterator
 
 import pyarrow as pa
-from fastavro.schema import to_parsing_canonical_form
 
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.contract.wire import subject, wire_schema
@@ -23,7 +22,7 @@ def send(broker: Broker, registry: Registry, stream: Stream, rows: pa.Table, *, 
     Raises ``QuantLakeError``: rows that do not fit, an unknown subject, a subject whose newest schema is not this contract's.
     """
     schema_id, registered = registry.latest(subject(stream))
-    if to_parsing_canonical_form(registered) != to_parsing_canonical_form(wire_schema(stream)):
+    if not registered.same(wire_schema(stream)):
         raise QuantLakeError(f"the newest schema of {subject(stream)} (id {schema_id}) is not that of {stream.path}; "
                              "run `quantlake contract register`")
     return broker.produce(stream.topic, _messages(stream, conform(stream, rows), schema_id, cut))

@@ -11,7 +11,7 @@ from quantlake.contract import Column, Dataset, EmbeddingIndex, FeatureView, Ord
 from quantlake.contract.catalog import discover
 from quantlake.contract.datasets import SUPERSEDED_AT, Built
 from quantlake.contract.suites import check_names
-from quantlake.contract.wire import subject, wire_arrow, wire_schema
+from quantlake.contract.wire import avro_record, subject, wire_arrow
 
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
 KINDS = {"raw": "iceberg", "curated": "iceberg", "derived": "iceberg", "rollup": "clickhouse", "feature": "feast", "embedding": "pgvector"}
@@ -125,7 +125,7 @@ def test_what_is_rejected_can_hold_any_candidate(dataset: Dataset) -> None:
 
 @every_stream
 def test_its_messages_are_avro_records(stream: Stream) -> None:
-    schema = wire_schema(stream)
+    schema = avro_record(stream)
     fastavro.parse_schema(schema)
     assert schema["name"] == stream.name and schema["namespace"] == f"quantlake.{stream.family}"
     assert [f["name"] for f in schema["fields"]] == names(stream.columns) == wire_arrow(stream).names

@@ -12,7 +12,8 @@ import pytest
 
 from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.registry.sqlite import SqliteRegistry
-from quantlake.contract.wire import subject, wire_arrow, wire_schema
+from quantlake.contract.schemas import avro
+from quantlake.contract.wire import avro_record, subject, wire_arrow, wire_schema
 from quantlake.datasets.market.trades import raw
 from quantlake.orchestration.instance import open_instance
 from quantlake.ports import Message
@@ -54,7 +55,7 @@ def test_dead_letters_are_listed_and_redriven(ql: Commands) -> None:
     assert "the newest 50; 21 more" in shown and 48 <= shown.count("unknown_schema") <= 52
     assert re.search(f"no stream has the topic 'nothing'; there are .*{raw.topic}", ql.error("deadletters", "--topic", "nothing"))
 
-    assert registry.register(subject(raw), {**wire_schema(raw), "doc": "later"}) == later and str(AT.date()) not in reported(ql)
+    assert registry.register(subject(raw), avro({**avro_record(raw), "doc": "later"})) == later and str(AT.date()) not in reported(ql)
     said = ql.run("deadletters", "--redrive").stdout
     assert f"{raw.topic}: {DEAD} came as rows, 1 remain dead; dates touched: 2024-03-04, " in said
     assert set(re.findall(r"\d{4}-\d\d-\d\d", said)) <= reported(ql)

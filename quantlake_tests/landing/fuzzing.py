@@ -12,7 +12,7 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake.adapters.registry.sqlite import SqliteRegistry
 from quantlake.contract import Stream
-from quantlake.contract.wire import subject, wire_schema
+from quantlake.contract.wire import avro_record, subject, wire_schema
 from quantlake.landing.audit import audit
 from quantlake.landing.deep import deep
 from quantlake.landing.land import land
@@ -47,13 +47,13 @@ class Fuzzed:
         assert registry.register(subject(stream), wire_schema(stream)) == 1
         found = cls(stream, broker, registry, lake, home / "registry.db")
         found.register(*SAME)
-        found.register(WRONG[0], schema=wire_schema(ticks))
+        found.register(WRONG[0], schema=avro_record(ticks))
         found.register(WRONG[1], schema={"type": "string"})
         return found
 
     def register(self, *ids: int, schema: dict[str, Any] | None = None) -> None:
         """A schema (None: the stream's own) under ids of our choice."""
-        text = json.dumps(schema or wire_schema(self.stream))
+        text = json.dumps(schema or avro_record(self.stream))
         with closing(sqlite3.connect(self.database)) as database, database:
             database.executemany("INSERT INTO schemas (id, subject, schema) VALUES (?, ?, ?)", [(n, f"id {n}", text) for n in ids])
 

@@ -31,7 +31,7 @@ from quantlake.contract import (
     Timestamp,
     Vector,
 )
-from quantlake.contract.wire import wire_schema
+from quantlake.contract.wire import avro_record
 from quantlake.landing.decode import LAST_MILLISECOND
 
 KINDS = (Text, Integer, Boolean, Float, Bytes, Date, Timestamp, Price, TextList, Vector)
@@ -64,7 +64,7 @@ class Hostile:
     def __init__(self, seed: int, stream: Stream, own: int, same: Sequence[int], wrong: Sequence[int], unknown: Sequence[int]) -> None:
         self.chance, self.stream = random.Random(seed), stream
         self.own, self.same, self.wrong, self.unknown = own, same, wrong, unknown
-        self.types = {f["name"]: f["type"] for f in json.loads(json.dumps(wire_schema(stream)).replace('"logicalType"', '"ignored"'))["fields"]}
+        self.types = {f["name"]: f["type"] for f in json.loads(json.dumps(avro_record(stream)).replace('"logicalType"', '"ignored"'))["fields"]}
 
     def records(self, count: int) -> Iterator[Sent]:
         ways = (self.noise, self.cut, self.longer, self.twice, self.holding, self.reframed, self.beyond, self.claim, self.branch,

@@ -30,7 +30,8 @@ from quantlake.contract import (
     Type,
     Vector,
 )  # fmt: skip
-from quantlake.contract.wire import wire_arrow, wire_schema
+from quantlake.contract.schemas import Schema, avro
+from quantlake.contract.wire import avro_record, wire_arrow
 from quantlake.landing.decode import decode
 from quantlake.ports import Records, UnknownSchemaError
 from quantlake.sources.encode import encode
@@ -78,7 +79,7 @@ class Schemas:
     """A registry that knows these schemas."""
 
     def __init__(self, stream: Stream) -> None:
-        own = wire_schema(stream)
+        own = avro_record(stream)
         first, *others = own["fields"]
         self._known = {
             OWN: own,
@@ -90,15 +91,15 @@ class Schemas:
         for field in self._known[REORDERED]["fields"]:
             field.pop("default", None)
 
-    def register(self, subject: str, schema: dict[str, Any]) -> int:
+    def register(self, subject: str, schema: Schema) -> int:
         raise NotImplementedError
 
-    def schema(self, schema_id: int) -> dict[str, Any]:
+    def schema(self, schema_id: int) -> Schema:
         if schema_id not in self._known:
             raise UnknownSchemaError(f"no schema {schema_id}")
-        return self._known[schema_id]
+        return avro(self._known[schema_id])
 
-    def latest(self, subject: str) -> tuple[int, dict[str, Any]]:
+    def latest(self, subject: str) -> tuple[int, Schema]:
         raise NotImplementedError
 
 
@@ -215,7 +216,7 @@ def test_a_shift_that_ends_where_it_should_is_found() -> None:
 
 def test_what_no_store_can_hold_is_a_dead_letter() -> None:
     """Avro can say year 290,000 and a decimal of 39 digits; a lake that met one would never land anything again."""
-    schema = wire_schema(every)
+    schema = avro_record(every)
     bare = json.loads(json.dumps(schema).replace('"logicalType"', '"ignored"'))
     good: dict[str, Any] = {
         "key": "k", "partition_date": 1, "c0": "x", "c1": 1, "c2": True, "c3": 1.0, "c4": b"", "c5": 1, "c6": 1, "c7": b"\1", "c8": [], "c9": [],
@@ -257,7 +258,7 @@ def test_a_list_that_claims_more_than_there_is(count: int) -> None:
 
 def test_writers_may_order_fields_and_unions_as_they_like_and_omit_what_they_lack() -> None:
     rows = [{"key": "k", "a": n, "b": None if n % 2 else n, "partition_date": date(2024, 1, 1)} for n in range(5)]
-    schema = Schemas(small).schema(REORDERED)
+    schema = json.loads(Schemas(small).schema(REORDERED).text)
     values = [b"\0" + REORDERED.to_bytes(4, "big") + _written(schema, row) for row in rows]
     assert [sent(r) for r in decoded(small, [*values, *encoded(small, rows)])] == [*rows, *rows]
 

@@ -15,7 +15,8 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake.adapters.registry.sqlite import SqliteRegistry
 from quantlake.contract import Stream
-from quantlake.contract.wire import subject, wire_schema
+from quantlake.contract.schemas import avro
+from quantlake.contract.wire import avro_record, subject
 from quantlake.landing import deep as deepened
 from quantlake.landing.audit import Audited, audit
 from quantlake.landing.deep import deep
@@ -162,7 +163,7 @@ def test_a_dead_letter_that_waits_for_its_redrive_is_right(look: Look) -> None:
     land(small, broker=look.broker, registry=look.registry, lake=look.lake)
     assert look.frame()["_error_class"].value_counts().filter(pl.col("_error_class") == "oversized")["count"].sum() == 30
     assert look.wrong() == {}, "oversized then, unknown now"
-    assert look.registry.register(subject(look.stream), {**wire_schema(look.stream), "doc": "again"}) == LATER
+    assert look.registry.register(subject(look.stream), avro({**avro_record(look.stream), "doc": "again"})) == LATER
     assert look.wrong() == {}
     waiting = look.change((pl.col("_error_class") == "oversized") & (pl.col("_offset") == pl.col("_offset").max()), _value=b"\0\0\0\0\2altered")
     assert look.wrong() == dict.fromkeys(waiting, ("_value",))
@@ -179,7 +180,7 @@ def test_a_redrive_and_a_landing_meanwhile_are_no_fault(look: Look, monkeypatch:
         produced(look.stream, look.broker, look.registry, 200 + times * 50, 250 + times * 50)
         land(look.stream, broker=look.broker, registry=look.registry, lake=look.lake)
         if times == 2:  # after the coordinates were read, before the rows are
-            look.registry.register(subject(look.stream), {**wire_schema(look.stream), "doc": "again"})
+            look.registry.register(subject(look.stream), avro({**avro_record(look.stream), "doc": "again"}))
             with monkeypatch.context() as plain:
                 plain.setattr(look.lake, "batches", batches)
                 assert redrive(look.stream, registry=look.registry, lake=look.lake).rows == 30

@@ -13,14 +13,14 @@ from quantlake_tests.ports.children import ROOT
 PANICS = """
 import os, sys, threading
 from quantlake.contract.wire import wire_schema
-from quantlake.landing.decode import _block, _framed, _header
+from quantlake.landing.avro import AvroReader
 from quantlake.landing import quiet
 from quantlake.landing.quiet import without_panics
 from quantlake.sources.encode import encode
 from quantlake_tests.landing.ticks import rows, ticks
-header, value = _header(_framed(wire_schema(ticks))), encode(ticks, rows(0, 1), 1)[0].value
+reader, value = AvroReader(ticks, wire_schema(ticks), 1), encode(ticks, rows(0, 1), 1)[0].value
 def panic():
-    assert _block(header, [value[:-2]], 1, len(value) - 2) is None
+    assert reader.rows([value[:-2]], len(value) - 2) is None
 def elsewhere(write):
     thread = threading.Thread(target=write)
     thread.start()

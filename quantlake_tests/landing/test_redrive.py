@@ -18,7 +18,8 @@ from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake.adapters.registry.sqlite import SqliteRegistry
 from quantlake.contract import Column, Integer, QuantLakeError, Stream
 from quantlake.contract.columns import StoragePartition
-from quantlake.contract.wire import subject, wire_schema
+from quantlake.contract.schemas import avro
+from quantlake.contract.wire import avro_record, subject
 from quantlake.landing import redrive as redriving
 from quantlake.landing.audit import audit
 from quantlake.landing.land import land
@@ -63,7 +64,7 @@ def dead(stream: Stream, broker: Kafka, first: int, stop: int, schema_id: int = 
 
 
 def register(stream: Stream, registry: SqliteRegistry) -> int:
-    return registry.register(subject(stream), {**wire_schema(stream), "doc": "again"})
+    return registry.register(subject(stream), avro({**avro_record(stream), "doc": "again"}))
 
 
 def landed(stream: Stream, broker: Kafka, registry: SqliteRegistry, lake: Iceberg) -> None:
@@ -117,13 +118,13 @@ def test_what_decodes_now_becomes_a_row_of_its_own_date(
 
 def test_a_field_the_contract_gained_brings_its_messages_to_life(stream: Stream, broker: Kafka, registry: SqliteRegistry, lake: Iceberg) -> None:
     wider = replace(stream, columns=(*stream.columns, Column("venue", Integer, "Where.", null=True)))
-    schema = wire_schema(wider)
+    schema = avro_record(wider)
     body = io.BytesIO()
     fastavro.schemaless_writer(body, fastavro.parse_schema(schema), {**tick(3), "venue": 9})
     broker.produce(stream.topic, [Message(b"k", b"\0" + LATER.to_bytes(4, "big") + body.getvalue())])
     landed(stream, broker, registry, lake)
     assert [r["_error_class"] for r in dead_letters(stream, lake)] == ["unknown_schema"]
-    assert registry.register(subject(stream), schema) == LATER
+    assert registry.register(subject(stream), avro(schema)) == LATER
     arrived = frozenset(lake.counts(stream.spec))
     assert redrive(stream, registry=registry, lake=lake) == Redriven(still_dead=1, dates=arrived)
     assert [(r["_error_class"], "'venue'" in r["_error"]) for r in dead_letters(stream, lake)] == [("wrong_schema", True)], "the reason of today"

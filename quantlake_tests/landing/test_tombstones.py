@@ -15,7 +15,8 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.contract import PARTITION_DATE, Column, Integer, QuantLakeError, Stream, Table, Text, Timestamp
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.fingerprint import fingerprints
-from quantlake.contract.wire import subject, wire_arrow, wire_schema
+from quantlake.contract.schemas import avro
+from quantlake.contract.wire import avro_record, subject, wire_arrow, wire_schema
 from quantlake.landing import land as landing
 from quantlake.landing.audit import audit
 from quantlake.landing.redrive import redrive
@@ -182,7 +183,7 @@ def test_a_tombstone_follows_the_row_that_was_a_dead_letter_before_it(broker: Ka
         early, late, other = (encode(stream, pa.Table.from_pylist([r], wire_arrow(stream)), 2)[0] for r in (row(1), row(2), row(3, day=OTHER)))
         broker.produce(topic, [Message(b"2", None), early, Message(b"1", None), late, Message(None, None), other])
         assert "curated/things/listings" not in a.refresh()
-        assert registry.register(subject(stream), {**wire_schema(stream), "doc": "again"}) == 2
+        assert registry.register(subject(stream), avro({**avro_record(stream), "doc": "again"})) == 2
         done = redrive(stream, registry=registry, lake=lake)
         assert (done.rows, done.still_dead) == (3, 0) and {D, OTHER} < done.dates
         places = {(r["_offset"], r["_key"]): r["partition_date"] for r in lake.read(stream.spec).to_pylist()}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake.adapters.registry.sqlite import SqliteRegistry
-from quantlake.contract.wire import subject, wire_arrow, wire_schema
+from quantlake.contract.schemas import avro
+from quantlake.contract.wire import avro_record, subject, wire_arrow, wire_schema
 from quantlake.landing.decode import decode
 from quantlake.landing.land import TOLD, Committed, Landed, partitions_of
 from quantlake.landing.redrive import redrive
@@ -81,7 +82,7 @@ class World:
         self.lake.publish(ticks.spec, [day], ticks.spec.arrow.empty_table())
 
     def redriven(self) -> None:
-        schema = {**wire_schema(ticks), "doc": "later"}
+        schema = avro({**avro_record(ticks), "doc": "later"})
         assert self.registry.register(subject(ticks), schema) == LATER
         redrive(ticks, registry=self.registry, lake=self.lake)
 

@@ -1,21 +1,22 @@
 """A stand-in for tests, no product: the subset of Confluent's documented schema registry API that is used, on loopback.
 
-After the public API reference: POST /subjects/{s}/versions, GET /schemas/ids/{id}, GET /subjects/{s}/versions/latest, errors
-40401, 40403, 409 and 401, BACKWARD compatibility, one id for one schema.
+After the public API reference: POST /subjects/{s}/versions and /subjects/{s}, GET /schemas/ids/{id}, /subjects/{s}/versions/{v},
+GET and PUT /config/{s}, GET /config, errors 40401, 40402, 40403, 40408, 409 and 401, BACKWARD compatibility, references, one id for
+one schema. Its rule for Protobuf is ours.
 """
 
 import base64
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import avro.schema
-from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
+from quantlake.contract import QuantLakeError
+from quantlake.contract.schemas import Reference, Schema, require_backward
 
 USER, PASSWORD = "reader", "s3cret-pässword"
 
@@ -27,50 +28,86 @@ class Refused(Exception):
 
 
 class Api:
-    """Schemas by id (kind and text), ids by subject."""
+    """Schemas by id (kind, text and references as they were sent), ids by subject, levels by subject."""
 
     def __init__(self) -> None:
-        self.schemas: list[tuple[str, str]] = []
+        self.schemas: list[tuple[str, str, str]] = []
         self.subjects: dict[str, list[int]] = {}
+        self.levels: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        ways: list[tuple[str, str, Callable[..., dict[str, Any]]]] = [
+            ("GET", r"/schemas/ids/(\d+)", lambda id_: self._schema(int(id_))),
+            ("GET", r"/subjects/([^/]+)/versions/(latest|\d+)", self._version),
+            ("POST", r"/subjects/([^/]+)/versions", lambda s: {"id": self._register(s, *_sent(body))}),
+            ("POST", r"/subjects/([^/]+)", lambda s: self._lookup(s, *_sent(body))),
+            ("GET", r"/config/([^/]+)", self._level),
+            ("PUT", r"/config/([^/]+)", lambda s: self.levels.update({s: body["compatibility"]}) or body),
+            ("GET", r"/config", lambda: {"compatibilityLevel": "BACKWARD"}),
+        ]
         with self._lock:
-            if (found := re.fullmatch(r"/schemas/ids/(\d+)", path)) and method == "GET":
-                return self._schema(int(found[1]))
-            if (found := re.fullmatch(r"/subjects/([^/]+)/versions/latest", path)) and method == "GET":
-                return self._latest(unquote(found[1]))
-            if (found := re.fullmatch(r"/subjects/([^/]+)/versions", path)) and method == "POST":
-                return {"id": self._register(unquote(found[1]), body.get("schemaType", "AVRO"), body["schema"])}
+            for known, pattern, way in ways:
+                if method == known and (found := re.fullmatch(pattern, path)):
+                    return way(*map(unquote, found.groups()))
         raise Refused(404, 404, f"HTTP 404 Not Found: {method} {path}")
 
     def _schema(self, schema_id: int) -> dict[str, Any]:
         if not 0 < schema_id <= len(self.schemas):
             raise Refused(404, 40403, f"Schema {schema_id} not found")
-        kind, text = self.schemas[schema_id - 1]
-        return {"schema": text} | ({} if kind == "AVRO" else {"schemaType": kind})
+        kind, text, refers = self.schemas[schema_id - 1]
+        more = ({} if kind == "AVRO" else {"schemaType": kind}) | ({"references": json.loads(refers)} if refers != "[]" else {})
+        return {"schema": text, **more}
 
-    def _latest(self, subject: str) -> dict[str, Any]:
+    def _version(self, subject: str, version: str) -> dict[str, Any]:
         if subject not in self.subjects:
             raise Refused(404, 40401, f"Subject '{subject}' not found.")
         ids = self.subjects[subject]
-        return {"subject": subject, "version": len(ids), "id": ids[-1], **self._schema(ids[-1])}
+        number = len(ids) if version == "latest" else int(version)
+        if not 0 < number <= len(ids):
+            raise Refused(404, 40402, f"Version {version} not found.")
+        return {"subject": subject, "version": number, "id": ids[number - 1], **self._schema(ids[number - 1])}
 
-    def _register(self, subject: str, kind: str, text: str) -> int:
+    def _lookup(self, subject: str, *sent: str) -> dict[str, Any]:
+        ids = self.subjects.get(subject)
+        if ids is None:
+            raise Refused(404, 40401, f"Subject '{subject}' not found.")
+        for number, id_ in enumerate(ids, 1):
+            if self.schemas[id_ - 1] == sent:
+                return self._version(subject, str(number))
+        raise Refused(404, 40403, "Schema not found")
+
+    def _level(self, subject: str) -> dict[str, Any]:
+        if subject not in self.levels:
+            raise Refused(404, 40408, f"Subject '{subject}' does not have subject-level compatibility configured")
+        return {"compatibilityLevel": self.levels[subject]}
+
+    def _register(self, subject: str, *sent: str) -> int:
         ids = self.subjects.get(subject, [])
-        if (kind, text) not in self.schemas:
-            if kind == "AVRO" and ids and not compatible(text, self.schemas[ids[-1] - 1][1]):
-                raise Refused(409, 409, f"Schema being registered is incompatible with an earlier schema for subject \"{subject}\"")
-            self.schemas.append((kind, text))
-        schema_id = self.schemas.index((kind, text)) + 1
+        new = self._understood(*sent)
+        if sent not in self.schemas:
+            try:
+                if ids:
+                    require_backward(subject, self._understood(*self.schemas[ids[-1] - 1]), new)
+            except QuantLakeError as error:
+                raise Refused(409, 409, f"Schema being registered is incompatible with an earlier schema for subject \"{subject}\": {error}") from error
+            self.schemas.append(sent)  # type: ignore[arg-type]
+        schema_id = self.schemas.index(sent) + 1  # type: ignore[arg-type]
         if schema_id not in ids:
             self.subjects[subject] = [*ids, schema_id]
         return schema_id
 
+    def _understood(self, kind: str, text: str, refers: str) -> Schema:
+        found = []
+        for r in json.loads(refers):
+            there = self._version(r["subject"], str(r["version"]))
+            inner = self._understood(there.get("schemaType", "AVRO"), there["schema"], json.dumps(there.get("references", [])))
+            found.append(Reference(r["name"], r["subject"], r["version"], inner))
+        return Schema(kind, text, tuple(found))  # type: ignore[arg-type]
 
-def compatible(reader: str, writer: str) -> bool:
-    result = ReaderWriterCompatibilityChecker().get_compatibility(avro.schema.parse(reader), avro.schema.parse(writer))
-    return result.compatibility is SchemaCompatibilityType.compatible
+
+def _sent(body: dict[str, Any]) -> tuple[str, str, str]:
+    return body.get("schemaType", "AVRO"), body["schema"], json.dumps(body.get("references") or [])
 
 
 @contextmanager
@@ -97,7 +134,7 @@ def serving() -> Iterator[tuple[Api, str]]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = _answer
+        do_GET = do_POST = do_PUT = _answer
 
         def log_message(self, format: str, *args: object) -> None:
             pass

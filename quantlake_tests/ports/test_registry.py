@@ -12,7 +12,8 @@ from quantlake.adapters.broker.tansu import free_port
 from quantlake.adapters.registry.confluent import ConfluentRegistry
 from quantlake.adapters.registry.sqlite import SqliteRegistry
 from quantlake.contract import Column, QuantLakeError, Stream, Text
-from quantlake.contract.wire import subject, wire_schema
+from quantlake.contract.schemas import Reference, Schema, avro, message, resolved
+from quantlake.contract.wire import avro_record, subject, wire_schema
 from quantlake.datasets.alt import news
 from quantlake.datasets.market import trades
 from quantlake.ports import Registry, UnknownSchemaError
@@ -39,7 +40,7 @@ def registry(place: tuple[Any, tuple[Any, ...]]) -> Registry:
     return opened
 
 
-def extended(stream: Stream, *, null: bool) -> dict[str, Any]:
+def extended(stream: Stream, *, null: bool) -> Schema:
     return wire_schema(replace(stream, columns=(*stream.columns, Column("more", Text, "Another.", null=null))))
 
 
@@ -63,14 +64,14 @@ def test_a_nullable_column_may_be_added(registry: Registry) -> None:
 
 @pytest.mark.parametrize("change", ["required", "type"])
 def test_what_cannot_read_old_data_is_refused(registry: Registry, change: str) -> None:
-    schema = wire_schema(news.raw)
+    schema = avro_record(news.raw)
     name = subject(news.raw)
-    known = registry.register(name, schema)
+    known = registry.register(name, avro(schema))
     fields = [{**f, "type": "long"} if f["name"] == "title" else f for f in schema["fields"]]
     with pytest.raises(QuantLakeError, match=name) as caught:
-        registry.register(name, {**schema, "fields": fields} if change == "type" else extended(news.raw, null=False))
+        registry.register(name, avro({**schema, "fields": fields}) if change == "type" else extended(news.raw, null=False))
     assert "\n" not in str(caught.value)
-    assert registry.latest(name) == (known, schema)
+    assert registry.latest(name) == (known, avro(schema))
 
 
 def test_what_is_unknown(registry: Registry) -> None:
@@ -86,10 +87,11 @@ def test_two_processes_that_register_at_once_get_one_id(place: tuple[Any, tuple[
     opened = OPENED[adapter is ConfluentRegistry]
     script = (
         f"import sys, json; from pathlib import Path; from quantlake.{opened}\n"
+        "from quantlake.contract.schemas import Schema\n"
         "a = json.loads(sys.argv[1]); registry = R(Path(a[0]) if len(a) == 1 else a[0], *a[1:])\n"
-        "print('ready', flush=True); sys.stdin.readline(); print(registry.register('s-value', json.loads(sys.argv[2])))"
+        "print('ready', flush=True); sys.stdin.readline(); print(registry.register('s-value', Schema('AVRO', sys.argv[2])))"
     )
-    arguments_json, schema = json.dumps([str(a) for a in arguments]), json.dumps(wire_schema(trades.raw))
+    arguments_json, schema = json.dumps([str(a) for a in arguments]), wire_schema(trades.raw).text
     children = [child(script, arguments_json, schema) for _ in range(3)]
     for c in children:
         assert said(c) == "ready"
@@ -101,7 +103,7 @@ def test_two_processes_that_register_at_once_get_one_id(place: tuple[Any, tuple[
 
 
 def test_a_password_is_never_in_an_error() -> None:
-    uses = [lambda r: r.schema(1), lambda r: r.latest("s"), lambda r: r.register("s", {"type": "string"})]
+    uses = [lambda r: r.schema(1), lambda r: r.latest("s"), lambda r: r.register("s", avro({"type": "string"}))]
     with confluent_api.serving() as (_, url):
         refused = ConfluentRegistry(url, confluent_api.USER, "hunter2-hünter")
         in_address = ConfluentRegistry(url.replace("//", f"//{confluent_api.USER}:hunter2@"))
@@ -114,10 +116,42 @@ def test_a_password_is_never_in_an_error() -> None:
 
 
 def test_an_id_of_another_kind_of_schema_is_no_reason_to_stop_landing() -> None:
-    """One message framed with a Protobuf schema's id is one dead letter."""
+    """One message framed with a JSON schema's id is one dead letter."""
     with confluent_api.serving() as (api, url):
-        api.schemas += [("PROTOBUF", 'syntax = "proto3"; message M { string a = 1; }'), ("AVRO", '"string"'), ("AVRO", '["null", "long"]')]
-        registry = ConfluentRegistry(url, confluent_api.USER, confluent_api.PASSWORD)
-        for schema_id in (1, 2, 3):
-            with pytest.raises(UnknownSchemaError, match="no Avro record"):
-                registry.schema(schema_id)
+        api.schemas += [("JSON", '{"type": "object"}', "[]")]
+        with pytest.raises(UnknownSchemaError, match="is JSON; Avro and Protobuf are read"):
+            ConfluentRegistry(url, confluent_api.USER, confluent_api.PASSWORD).schema(1)
+
+
+QUOTES = 'syntax = "proto3";\npackage q;\nmessage Q { optional string bid = 1; optional int64 n = 2; }\n'
+
+
+def test_protobuf_is_registered_and_evolves(registry: Registry) -> None:
+    first = registry.register("q-value", Schema("PROTOBUF", QUOTES))
+    assert registry.schema(first).same(Schema("PROTOBUF", QUOTES)) and registry.register("q-value", Schema("PROTOBUF", QUOTES)) == first
+    for change, what in (("string bid = 1", "int64 bid = 1"), ("optional string bid = 1;", ""), ("string bid = 1", "string ask = 1")):
+        with pytest.raises(QuantLakeError, match=r"new schema of q-value cannot read .*q\.Q\.bid: number 1"):
+            registry.register("q-value", Schema("PROTOBUF", QUOTES.replace(change, what)))
+    with pytest.raises(QuantLakeError, match="it was PROTOBUF, and would be AVRO"):
+        registry.register("q-value", wire_schema(trades.raw))
+    more = Schema("PROTOBUF", QUOTES.replace("= 2;", "= 2; optional string more = 3;"))
+    assert registry.register("q-value", more) != first and registry.latest("q-value")[1].same(more)
+
+
+def test_a_schema_may_refer_to_others(registry: Registry) -> None:
+    side = avro({"type": "enum", "name": "Side", "namespace": "common", "symbols": ["buy", "sell"]})
+    fields = [{"name": "a", "type": "common.Side"}, {"name": "b", "type": ["null", "common.Side"], "default": None}]
+    order = avro({"type": "record", "name": "Order", "fields": fields}, (Reference("common.Side", "side-value", 1, side),))
+    inner = Schema("PROTOBUF", 'syntax = "proto3"; package common; message Money { optional string amount = 1; }')
+    text = 'syntax = "proto3"; import "common/money.proto"; message Fee { optional common.Money money = 1; }'
+    fee = Schema("PROTOBUF", text, (Reference("common/money.proto", "money-value", 1, inner),))
+    for subject_, schema, referred in (("order-value", order, side), ("fee-value", fee, inner)):
+        (reference,) = schema.references
+        with pytest.raises(QuantLakeError):
+            registry.register(subject_, schema)
+        registry.register(reference.subject, referred)
+        found = registry.schema(registry.register(subject_, schema))
+        assert found.same(schema) and found.references[0].schema.same(referred) and found.references[0].subject == reference.subject
+        assert registry.latest(subject_)[1].same(schema)
+    assert resolved(registry.latest("order-value")[1])["fields"][0]["type"]["symbols"] == ["buy", "sell"]
+    assert message(registry.latest("fee-value")[1]).fields_by_name["money"].message_type.full_name == "common.Money"

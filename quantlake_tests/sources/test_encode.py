@@ -30,7 +30,8 @@ from quantlake.contract import (
     Type,
     Vector,
 )
-from quantlake.contract.wire import subject, wire_arrow, wire_schema
+from quantlake.contract.schemas import Schema
+from quantlake.contract.wire import avro_record, subject, wire_arrow, wire_schema
 from quantlake.datasets.alt import news
 from quantlake.datasets.market import trades
 from quantlake.ports import Batch, Message
@@ -74,7 +75,7 @@ def container(messages: Iterable[Message]) -> io.BytesIO:
     """An Avro file of one block made of the bodies."""
     bodies = [(m.value or b"")[5:] for m in messages]
     file = io.BytesIO()
-    fastavro.writer(file, wire_schema(stream), [], sync_marker=b"s" * 16)
+    fastavro.writer(file, avro_record(stream), [], sync_marker=b"s" * 16)
     for number in (len(bodies), sum(map(len, bodies))):
         fastavro.schemaless_writer(file, {"type": "long"}, number)
     file.write(b"".join(bodies) + b"s" * 16)
@@ -87,7 +88,7 @@ def test_fastavro_and_polars_decode_to_the_same(rows: list[dict[str, Any]], skip
     table = pa.Table.from_pylist(rows, wire_arrow(stream)).slice(skipped)
     expected = table.to_pylist()
     messages = encode(stream, table, 258)
-    schema = fastavro.parse_schema(wire_schema(stream))
+    schema = fastavro.parse_schema(avro_record(stream))
     decoded = []
     for message in messages:
         body = io.BytesIO(message.value or b"")
@@ -124,7 +125,7 @@ def test_rows_that_do_not_fit_are_refused() -> None:
 
 
 def test_the_record_is_named_by_its_dataset() -> None:
-    schema = wire_schema(news.raw)
+    schema = avro_record(news.raw)
     assert (schema["namespace"], schema["name"], subject(news.raw)) == ("quantlake.alt", "news", "alt.news.v1-value")
     fields = {field["name"]: field for field in schema["fields"]}
     assert fields["body"]["type"] == ["null", "string"] and fields["body"]["default"] is None
@@ -161,16 +162,16 @@ class MemoryBroker:
 class OneSchema:
     """A registry that knows one schema."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
-    def register(self, subject: str, schema: dict[str, Any]) -> int:
+    def register(self, subject: str, schema: Schema) -> int:
         raise NotImplementedError
 
-    def schema(self, schema_id: int) -> dict[str, Any]:
+    def schema(self, schema_id: int) -> Schema:
         return self._schema
 
-    def latest(self, subject: str) -> tuple[int, dict[str, Any]]:
+    def latest(self, subject: str) -> tuple[int, Schema]:
         return 5, self._schema
 
 
@@ -187,7 +188,7 @@ def test_sending_uses_the_newest_schema_only_if_it_is_the_contract() -> None:
     (topic, whole), (_, cut) = broker.messages
     assert (topic, whole.key, cut.key) == ("alt.news.v1", b"g", b"g")
     assert whole.value and cut.value and whole.value.startswith(cut.value) and 5 < len(cut.value) < len(whole.value)
-    schema = fastavro.parse_schema(wire_schema(news.raw))
+    schema = fastavro.parse_schema(avro_record(news.raw))
     with pytest.raises((EOFError, IndexError)):
         fastavro.schemaless_reader(io.BytesIO(cut.value[5:]), schema, None)
     with pytest.raises(QuantLakeError, match="quantlake contract register"):

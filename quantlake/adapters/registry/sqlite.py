@@ -5,10 +5,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from quantlake.contract import QuantLakeError
+from quantlake.contract.schemas import Kind, Reference, Schema, require_backward
 from quantlake.ports import UnknownSchemaError
+
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT, schema TEXT, "
+    "kind TEXT DEFAULT 'AVRO', refers TEXT DEFAULT '[]')"
+)
+LATER = ("kind TEXT DEFAULT 'AVRO'", "refers TEXT DEFAULT '[]'")  # columns that a registry of an earlier release lacks
 
 
 class SqliteRegistry:
@@ -17,30 +24,53 @@ class SqliteRegistry:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def register(self, subject: str, schema: dict[str, Any]) -> int:
-        text = json.dumps(schema, sort_keys=True)
+    def register(self, subject: str, schema: Schema) -> int:
+        refers = json.dumps([[r.name, r.subject, r.version] for r in schema.references])
         with self._database() as database:
-            known = database.execute("SELECT id FROM schemas WHERE subject = ? AND schema = ?", (subject, text)).fetchone()
+            known = database.execute(
+                "SELECT id FROM schemas WHERE subject = ? AND kind = ? AND schema = ? AND refers = ?", (subject, schema.kind, schema.text, refers)
+            ).fetchone()  # fmt: skip
             if known:
                 return int(known[0])
-            newest = database.execute("SELECT schema FROM schemas WHERE subject = ? ORDER BY id DESC LIMIT 1", (subject,)).fetchone()
+            schema = Schema(schema.kind, schema.text, self._references(database, refers))
+            newest = self._newest(database, subject)
             if newest:
-                _require_backward(subject, json.loads(newest[0]), schema)
-            return int(database.execute("INSERT INTO schemas (subject, schema) VALUES (?, ?)", (subject, text)).lastrowid or 0)
+                require_backward(subject, newest[1], schema)
+            values = (subject, schema.text, schema.kind, refers)
+            added = database.execute("INSERT INTO schemas (subject, schema, kind, refers) VALUES (?, ?, ?, ?)", values)
+            return int(added.lastrowid or 0)
 
-    def schema(self, schema_id: int) -> dict[str, Any]:
+    def schema(self, schema_id: int) -> Schema:
         with self._database() as database:
-            found = database.execute("SELECT schema FROM schemas WHERE id = ?", (schema_id,)).fetchone()
-        if found is None:
-            raise UnknownSchemaError(f"the schema registry {self._path} knows no schema {schema_id}")
-        return dict(json.loads(found[0]))
+            found = database.execute("SELECT kind, schema, refers FROM schemas WHERE id = ?", (schema_id,)).fetchone()
+            if found is None:
+                raise UnknownSchemaError(f"the schema registry {self._path} knows no schema {schema_id}")
+            return self._schema(database, *found)
 
-    def latest(self, subject: str) -> tuple[int, dict[str, Any]]:
+    def latest(self, subject: str) -> tuple[int, Schema]:
         with self._database() as database:
-            found = database.execute("SELECT id, schema FROM schemas WHERE subject = ? ORDER BY id DESC LIMIT 1", (subject,)).fetchone()
+            found = self._newest(database, subject)
         if found is None:
             raise QuantLakeError(f"subject {subject} is not registered in {self._path}; run `quantlake contract register`")
-        return int(found[0]), dict(json.loads(found[1]))
+        return found
+
+    def _newest(self, database: sqlite3.Connection, subject: str) -> tuple[int, Schema] | None:
+        row = database.execute("SELECT id, kind, schema, refers FROM schemas WHERE subject = ? ORDER BY id DESC LIMIT 1", (subject,)).fetchone()
+        return (int(row[0]), self._schema(database, *row[1:])) if row else None
+
+    def _schema(self, database: sqlite3.Connection, kind: str, text: str, refers: str) -> Schema:
+        return Schema(cast(Kind, kind), text, self._references(database, refers))
+
+    def _references(self, database: sqlite3.Connection, refers: str) -> tuple[Reference, ...]:
+        found = []
+        for name, subject, version in json.loads(refers):
+            row = database.execute(
+                "SELECT kind, schema, refers FROM schemas WHERE subject = ? ORDER BY id LIMIT 1 OFFSET ?", (subject, version - 1)
+            ).fetchone() if version > 0 else None  # fmt: skip
+            if row is None:
+                raise QuantLakeError(f"{name} refers to version {version} of {subject}, which is not in {self._path}; register that first")
+            found.append(Reference(name, subject, version, self._schema(database, *row)))
+        return tuple(found)
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -49,20 +79,11 @@ class SqliteRegistry:
         try:
             database.execute("BEGIN IMMEDIATE")  # two processes that register at once must not both insert
             with database:
-                database.execute("CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT, schema TEXT)")
+                database.execute(TABLE)
+                have = {row[1] for row in database.execute("PRAGMA table_info(schemas)")}
+                for column in LATER:
+                    if column.split()[0] not in have:
+                        database.execute(f"ALTER TABLE schemas ADD COLUMN {column}")
                 yield database
         finally:
             database.close()
-
-
-def _require_backward(subject: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    import avro.schema
-    from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
-
-    reader, writer = (avro.schema.parse(json.dumps(s), validate_names=False) for s in (new, old))
-    result = ReaderWriterCompatibilityChecker().get_compatibility(reader, writer)  # type: ignore[no-untyped-call]
-    if result.compatibility is not SchemaCompatibilityType.compatible:
-        raise QuantLakeError(
-            f"the new schema of {subject} cannot read what was written with the old one ({'; '.join(sorted(map(str, result.messages)))}); "
-            "add columns as nullable, never change or drop one"
-        )
