@@ -121,7 +121,7 @@ class ProtobufReader:
 
 def _wrong(kind: Type, value: Any) -> str:
     """Why a value cannot be kept as it is; "" if it can."""
-    if kind is Price and not re.match(DECIMAL, value):
+    if kind is Price and not re.fullmatch(DECIMAL, value):
         return f"{value!r}, no decimal of 20 digits and 18 places"
     if kind is Timestamp and value.nanos % 1000:
         return "finer than a microsecond"

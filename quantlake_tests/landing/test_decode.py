@@ -30,8 +30,9 @@ from quantlake.contract import (
     Type,
     Vector,
 )  # fmt: skip
-from quantlake.contract.schemas import Schema, avro
+from quantlake.contract.schemas import Reference, Schema, avro, resolved
 from quantlake.contract.wire import avro_record, wire_arrow
+from quantlake.landing.avro import AvroReader
 from quantlake.landing.decode import decode
 from quantlake.ports import Records, UnknownSchemaError
 from quantlake.sources.encode import encode
@@ -261,6 +262,54 @@ def test_writers_may_order_fields_and_unions_as_they_like_and_omit_what_they_lac
     schema = json.loads(Schemas(small).schema(REORDERED).text)
     values = [b"\0" + REORDERED.to_bytes(4, "big") + _written(schema, row) for row in rows]
     assert [sent(r) for r in decoded(small, [*values, *encoded(small, rows)])] == [*rows, *rows]
+
+
+NARROW = stream_of(
+    Column("key", Text, "Key."), Column("n", Integer, "Number.", null=True), Column("x", Float, "Float."), Column("at", Timestamp, "When."),
+    Column("bid", Price, "Bid.", null=True), Column("ask", Price, "Ask."), PARTITION_DATE,
+)  # fmt: skip
+DATE = {"type": "int", "logicalType": "date"}
+SIDE = {"type": "enum", "name": "Side", "namespace": "common", "symbols": ["buy", "sell"]}
+FIXED = {"type": "fixed", "name": "Money", "namespace": "common", "size": 16, "logicalType": "decimal", "precision": 38, "scale": 2}
+WRITER = {"type": "record", "name": "narrow", "namespace": "w", "fields": [
+    {"name": "key", "type": "common.Side"}, {"name": "n", "type": ["int", "null"]}, {"name": "x", "type": "float"},
+    {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}, {"name": "bid", "type": ["null", "common.Money"]},
+    {"name": "ask", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 4}}, {"name": "partition_date", "type": DATE},
+]}  # fmt: skip
+
+
+def test_a_writers_narrower_types_and_what_it_refers_to_are_read() -> None:
+    refers = tuple(Reference(f"common.{r['name']}", r["name"], 1, avro(r)) for r in (SIDE, FIXED))
+    schema = avro(WRITER, refers)
+
+    class Referring(Schemas):
+        def schema(self, schema_id: int) -> Schema:
+            return schema
+
+    def message(**change: Any) -> bytes:
+        at = datetime(2024, 1, 1, 0, 0, 0, 5000, tzinfo=UTC)
+        good = {"key": "sell", "n": 3, "x": 0.5, "at": at, "bid": Decimal("-1.25"), "ask": Decimal("7.0001"), "partition_date": date(2024, 1, 1)}
+        return b"\0\0\0\0\7" + _written(resolved(schema), {**good, **change})
+
+    whole = message()
+    beyond = message(bid=Decimal(10**30))
+    values = [whole, message(bid=None, n=None), whole[:5] + b"\4" + whole[6:], beyond, whole]
+    found = decode(NARROW, records(values), "cluster/topic", Referring(NARROW)).to_pylist()
+    assert [r["_error_class"] for r in found] == [None, None, "undecodable", "out_of_range", None]
+    assert sent(found[0]) == {
+        "key": "sell", "n": 3, "x": 0.5, "at": datetime(2024, 1, 1, 0, 0, 0, 5000, tzinfo=UTC), "bid": Decimal("-1.25"), "ask": Decimal("7.0001"),
+        "partition_date": date(2024, 1, 1),
+    }  # fmt: skip
+    assert (found[1]["bid"], found[1]["n"]) == (None, None) and found[4]["key"] == "sell"
+
+
+@pytest.mark.parametrize(
+    "kind", ["double", {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 19}, {"type": "bytes"}, ["null", "string", "long"], "w.Self"]
+)
+def test_wider_types_are_not_kept(kind: Any) -> None:
+    fields = [{**f, "type": kind} if f["name"] == "ask" else f for f in avro_record(NARROW)["fields"]]
+    schema = avro({"type": "record", "name": "Self", "namespace": "w", "fields": fields})
+    assert "'ask' is" in AvroReader(NARROW, schema, 1).mismatch
 
 
 def _written(schema: Any, value: Any) -> bytes:
