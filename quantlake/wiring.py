@@ -9,6 +9,7 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.contract.catalog import Catalog, discover
+from quantlake.contract.history import require_compatible
 from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Olap, Quality, Registry, VectorStore
 from quantlake.settings import Settings, load
 
@@ -123,7 +124,17 @@ def platform() -> Adapters:
 
 
 def catalog() -> Catalog:
-    """Every dataset: ours and those of ``QUANTLAKE_DATASETS``."""
+    """Every dataset: ours and those of ``QUANTLAKE_DATASETS``.
+
+    Raises ``QuantLakeError`` where a contract changed against its recorded history, before any producer or table sees it.
+    """
+    found = uncontrolled_catalog()
+    require_compatible(found)
+    return found
+
+
+def uncontrolled_catalog() -> Catalog:
+    """The same, whatever its history says: for those who look at the difference."""
     return discover(load().dataset_places)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quantlake.cli import asking, landing, letters, running, sending, servers, state
+from quantlake.cli import asking, contracts, landing, letters, running, sending, servers, state
 from quantlake.cli.bench import bench
 from quantlake.contract import QuantLakeError
 
@@ -16,7 +16,10 @@ app = typer.Typer(
 )  # fmt: skip
 contract = typer.Typer(help="Contracts: what datasets are.", no_args_is_help=True)
 app.add_typer(contract, name="contract")
-contract.command("register")(servers.register)
+contract.command("check")(contracts.check)
+contract.command("show")(contracts.shown)
+contract.command("diff")(contracts.diff)
+contract.command("register")(contracts.register)
 app.add_typer(bench, name="bench")
 app.command("land")(landing.land_)
 for command in (

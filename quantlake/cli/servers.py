@@ -1,4 +1,4 @@
-"""Commands that run servers: up, dev, env; and contract register."""
+"""Commands that run servers: up, dev, env."""
 
 import shlex
 import sys
@@ -6,20 +6,12 @@ from typing import Annotated
 
 import typer
 
-from quantlake.cli import show
-from quantlake.cli.embedded import Embedded, register_contracts
+from quantlake.cli.embedded import Embedded
 from quantlake.cli.landing import LOOK_SECONDS, asked_to_stop, following, line
 from quantlake.contract import QuantLakeError
 from quantlake.landing.follow import COMMIT_ROWS, COMMIT_SECONDS, land_until
 from quantlake.landing.mend import reached
 from quantlake.wiring import catalog, platform
-
-
-def register() -> None:
-    """Create the topics and register the subjects of every contract; nothing else ever creates a topic."""
-    adapters = platform()
-    rows = register_contracts(catalog(), adapters.broker, adapters.registry)
-    show.table(["stream", "topic", "", "schema id"], ((s.path, s.topic, "created" if new else "was there", i) for s, new, i in rows))
 
 
 def up(port: Annotated[int, typer.Option(min=0, max=65535, help="The broker's port; 0: a free one.")] = 0) -> None:

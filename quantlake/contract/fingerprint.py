@@ -1,9 +1,11 @@
 """Fingerprints: an order-free hash of a multiset of rows, the same for the same content whatever holds it.
 
-Each row is written as JSON values (decimals and times exact, floats at ``FLOAT_DIGITS`` significant digits, vectors at
-``VECTOR_DIGITS``), hashed with MD5, and the two halves of the hashes are summed, so that order does not matter and repeats count.
+Each row is written as a JSON object of its values by column, sorted by name (decimals and times exact, floats at ``FLOAT_DIGITS``
+significant digits, vectors at ``VECTOR_DIGITS``), hashed with MD5, and the two halves of the hashes are summed, so that order does not
+matter and repeats count. A null is left out: old rows keep their fingerprint when their contract gains a nullable column.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -49,8 +51,8 @@ def fingerprint(rows: pa.Table, columns: Sequence[Column]) -> Fingerprint:
 def _query(rows: pa.Table, columns: Sequence[Column], *, group: bool) -> list[tuple[Any, ...]]:
     import duckdb
 
-    values = " || ',' || ".join(_value(c) for c in columns)
-    hashed = f"md5_number({values})"
+    values = ", ".join(_value(c) for c in sorted(columns, key=lambda c: c.name))
+    hashed = f"md5_number(concat_ws(',', {values}))"
     by = "partition_date, " if group else ""
     sql = (
         f"SELECT {by}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
@@ -80,4 +82,5 @@ def _value(column: Column) -> str:
         text = f"to_json({name})::VARCHAR"
     else:
         text = f"{name}::VARCHAR"
-    return f"coalesce({text}, 'null')"
+    named = json.dumps(column.name).replace("'", "''")
+    return f"'{named}:' || {text}"
