@@ -93,9 +93,13 @@ def diff(
 
 
 def register() -> None:
-    """Create the topics and register the subjects of every contract, after `check`; nothing else ever creates a topic."""
+    """Evolve the tables, create the topics and register the subjects of every contract; nothing else ever does.
+
+    Landers that run (`quantlake up`, `quantlake land --follow`) know contracts as they were at their start: restart them before this, or
+    messages of a new schema are dead letters until `quantlake deadletters --redrive`.
+    """
     adapters = platform()
-    rows = register_contracts(catalog(), adapters.broker, adapters.registry)
+    rows = register_contracts(catalog(), adapters.broker, adapters.registry, adapters.lake)
     show.table(["stream", "topic", "", "schema id"], ((s.path, s.topic, "created" if new else "was there", i) for s, new, i in rows))
 
 

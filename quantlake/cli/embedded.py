@@ -17,12 +17,19 @@ from quantlake.contract.catalog import Catalog
 from quantlake.contract.wire import subject, wire_schema
 from quantlake.landing.land import Landed, Report, close, land
 from quantlake.landing.mend import record_ends
-from quantlake.ports import Broker, Registry
+from quantlake.ports import Broker, Lake, Registry
 from quantlake.wiring import Adapters
 
+LAKE_KINDS = ("iceberg", "feast")  # kinds whose rows lie in Iceberg
 
-def register_contracts(catalog: Catalog, broker: Broker, registry: Registry) -> list[tuple[Stream, bool, int]]:
-    """Create every stream's topic and register its subject; (stream, topic is new, schema id) of each."""
+
+def register_contracts(catalog: Catalog, broker: Broker, registry: Registry, lake: Lake) -> list[tuple[Stream, bool, int]]:
+    """Evolve the Iceberg tables that there are, create every stream's topic and register its subject: rows of a new schema have a place
+    before anyone may send some. Gives (stream, topic is new, schema id) of each."""
+    for dataset in catalog.datasets:
+        for spec in (dataset.spec, dataset.rejected_spec):
+            if dataset.kind in LAKE_KINDS and lake.exists(spec):
+                lake.ensure(spec)
     return [
         (s, broker.create_topic(s.topic, s.topic_partitions), registry.register(subject(s), wire_schema(s))) for s in catalog.streams
     ]
@@ -47,7 +54,7 @@ class Embedded:
             self._stack.callback(self.broker.stop)
             self.ended = record_ends(self._catalog.streams, self._adapters.lake)  # of a broker that was not stopped cleanly
             self._announce(settings.run / "broker.json")
-            register_contracts(self._catalog, self._adapters.broker, self._adapters.registry)
+            register_contracts(self._catalog, self._adapters.broker, self._adapters.registry, self._adapters.lake)
         except BaseException:
             self._stack.close()
             raise

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.broker.tansu import Tansu
+from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake.adapters.registry.sqlite import SqliteRegistry
 from quantlake.cli.embedded import register_contracts
 from quantlake.wiring import catalog
@@ -21,7 +22,7 @@ def announced(ql: Commands) -> Iterator[tuple[Kafka, dict[str, int]]]:
         told = {"pid": server.process.pid, "address": server.address, "cluster_id": server.cluster_id}
         (ql.home / "run" / "broker.json").write_text(json.dumps(told))
         broker = Kafka({"bootstrap.servers": server.address})
-        made = register_contracts(catalog(), broker, SqliteRegistry(ql.home / "registry.db"))
+        made = register_contracts(catalog(), broker, SqliteRegistry(ql.home / "registry.db"), Iceberg.embedded(ql.home / "lake", ql.home / "locks"))
         yield broker, {stream.topic: schema_id for stream, _, schema_id in made}
     finally:
         server.stop()

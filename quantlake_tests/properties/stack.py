@@ -124,7 +124,7 @@ def rebuilt(of: Stack, home: Path) -> Iterator[Stack]:
     """A fresh home refreshed once from all that the other's broker holds."""
     adapters = Adapters(Settings(home=home))
     adapters.__dict__["broker"] = of.adapters.broker
-    register_contracts(GRAPH, adapters.broker, adapters.registry)  # in the same order, so the schema ids are the same
+    register_contracts(GRAPH, adapters.broker, adapters.registry, adapters.lake)  # in the same order, so the schema ids are the same
     with _stores(adapters), open_instance(adapters.settings.dagster_home) as instance:
         fresh = Stack(adapters, instance)
         fresh.refresh()
