@@ -1,7 +1,7 @@
-"""Simulated trades and news: what producers would send on some days, a function of the arguments alone.
+"""Simulated trades, quotes and news: what producers would send on some days, a function of the arguments alone.
 
 Here: the order of sending, what is planted and what must come out. Not here: the market and the headlines themselves
-(simulate_trades.py, simulate_news.py), sending (``publish.send`` every batch in order, with its ``cut``).
+(simulate_trades.py, simulate_quotes.py, simulate_news.py), sending (``publish.send`` every batch in order, with its ``cut``).
 """
 
 from collections import Counter
@@ -16,13 +16,15 @@ import pyarrow as pa
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.contract.wire import wire_arrow
 from quantlake.datasets.alt import news
-from quantlake.datasets.market import trades
+from quantlake.datasets.market import quotes, trades
 from quantlake.sources.importers import decimals, typed
 from quantlake.sources.simulate_news import articles
+from quantlake.sources.simulate_quotes import quotes_before
 from quantlake.sources.simulate_trades import Market
 
 DUPLICATES, LATE = 5, 3  # planted in each day's trades
 PLANTING = 1 << 20  # the random stream that plants; below it are the symbols'
+QUOTING = PLANTING + 1  # the one of quotes
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Simulation:
 def simulate(start: date, days: int, symbols: int, seed: int, trades_per_day: int = 2_000) -> Simulation:
     """``days`` calendar days from ``start``; three fifths of the ``symbols`` are equities, the others crypto pairs.
 
-    A day's trades are sent in order of ``known_at``, duplicates behind them, then the run's one undecodable message, the day
+    A day's quotes are sent first. Its trades are sent in order of ``known_at``, duplicates behind them, then the run's one undecodable message, the day
     before's late trades, and news. All is held in memory: about 300 bytes a trade.
     Raises ``QuantLakeError`` where a number is too small.
     """
@@ -84,6 +86,7 @@ def simulate(start: date, days: int, symbols: int, seed: int, trades_per_day: in
             random = np.random.default_rng([seed, day.toordinal(), PLANTING])
             today = _plant(printed, day, random, first=not planted, last=day == dates[-1])
             planted.append(today)
+            batches += [Batch(day, quotes.raw, typed(quotes.raw, quotes_before(printed, day, seed, QUOTING)))]
             batches += [Batch(day, trades.raw, today.on_time), Batch(day, trades.raw, today.undecodable, cut=True)]
             late = today.late
         batches += [Batch(day, trades.raw, held), Batch(day, news.raw, articles(day, market.symbols, seed))]
@@ -118,7 +121,7 @@ def _no_trades() -> pa.Table:
 
 def _expecting(batches: tuple[Batch, ...], planted: Planted) -> Simulation:
     expected: Counter[tuple[str, date]] = Counter()
-    curated = {trades.raw: trades.trades, news.raw: news.news}
+    curated = {trades.raw: trades.trades, quotes.raw: quotes.quotes, news.raw: news.news}
     for batch in batches:
         if not batch.cut:
             expected.update(dict(_counts(batch.stream.path, batch.rows)) | dict(_counts(curated[batch.stream].path, batch.rows)))

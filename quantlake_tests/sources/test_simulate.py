@@ -9,7 +9,7 @@ import pytest
 
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.alt import news
-from quantlake.datasets.market import trades
+from quantlake.datasets.market import quotes, trades
 from quantlake.sources.encode import encode
 from quantlake.sources.simulate import DUPLICATES, LATE, Batch, Simulation, simulate
 
@@ -39,10 +39,12 @@ def test_what_is_expected_is_what_was_sent(simulation: Simulation) -> None:
     raw = Counter(rows["partition_date"].to_pylist())
     unique = {(r["source_name"], r["line_number"], r["partition_date"]) for r in rows.to_pylist()}
     curated = Counter(day for *_, day in unique)
+    quoted = Counter(day for b in sent(simulation, quotes.raw.path) for day in b.rows["partition_date"].to_pylist())
     items = Counter(day for b in sent(simulation, news.raw.path) for day in b.rows["partition_date"].to_pylist())
     assert simulation.expected == (
         {(trades.raw.path, d): n for d, n in raw.items()} | {(trades.trades.path, d): n for d, n in curated.items()}
         | {(news.raw.path, d): n for d, n in items.items()} | {(news.news.path, d): n for d, n in items.items()}
+        | {(path, d): n for path in (quotes.raw.path, quotes.quotes.path) for d, n in quoted.items()}
     )
     assert all(6 <= n <= 10 for n in items.values())
     assert sum(raw.values()) - sum(curated.values()) == 4 * DUPLICATES == simulation.planted.duplicates.num_rows

@@ -46,13 +46,13 @@ raw = Stream(
 @raw.fill
 def complete(trades: pl.DataFrame) -> pl.DataFrame:
     """The session date: New York's for the US tape, UTC's elsewhere; an unstated side is unknown."""
+    return trades.with_columns(pl.col("side").fill_null("unknown"), pl.col("partition_date").fill_null(session_date()))
+
+
+def session_date() -> pl.Expr:
+    """The date of a print by its ``venue`` and ``event_time``."""
     new_york = pl.col("event_time").dt.convert_time_zone("America/New_York").dt.date()
-    return trades.with_columns(
-        pl.col("side").fill_null("unknown"),
-        pl.col("partition_date").fill_null(
-            pl.when(pl.col("venue") == CONSOLIDATED_US).then(new_york).otherwise(pl.col("event_time").dt.date())
-        ),
-    )
+    return pl.when(pl.col("venue") == CONSOLIDATED_US).then(new_york).otherwise(pl.col("event_time").dt.date())
 
 
 trades = Table(
