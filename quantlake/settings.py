@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     catalog_token: SecretStr = SecretStr("")
     catalog_properties: dict[str, str] = Field(default_factory=dict, description="Further pyiceberg properties, as JSON.")
 
-    clickhouse_host: str = ""
+    clickhouse_host: str = Field("", description="host of the ClickHouse server; `embedded`: in process, in the home, where there is none.")
     clickhouse_port: int = 8443
     clickhouse_secure: bool = True
     clickhouse_username: str = "default"

@@ -13,6 +13,8 @@ from quantlake.contract.history import require_compatible
 from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Olap, Quality, Registry, VectorStore
 from quantlake.settings import Settings, load
 
+IN_PROCESS = "embedded"  # a ClickHouse host: none
+
 
 class Adapters:
     """The ports of one profile; each adapter is imported and opened at first use, and closed at exit where it can be."""
@@ -67,7 +69,7 @@ class Adapters:
     def olap(self) -> Olap:
         clickhouse, s = _adapter("olap.clickhouse:ClickHouse"), self.settings
         found: Olap
-        if self.embedded:
+        if self.embedded or s.clickhouse_host == IN_PROCESS:
             found = clickhouse.embedded(s.root / "clickhouse", s.locks)
         else:
             found = clickhouse.server(

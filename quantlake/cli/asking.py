@@ -14,7 +14,8 @@ import typer
 from quantlake.cli import show
 from quantlake.contract import Dataset, QuantLakeError, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.wiring import catalog, embedded_broker, platform
+from quantlake.contract.fingerprint import EMPTY, Fingerprint, fingerprints
+from quantlake.wiring import Adapters, catalog, embedded_broker, platform
 
 if TYPE_CHECKING:
     from quantlake.landing.audit import Audited
@@ -130,24 +131,42 @@ def _tell(found: "Sequence[Audited]") -> None:
 
 
 def fingerprint(
-    asset: Annotated[str, typer.Argument(help="layer/family/name")],
+    asset: Annotated[str | None, typer.Argument(help="layer/family/name; default every asset and partition, a line each.")] = None,
     partition: Annotated[str | None, typer.Option(help="One date; default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One array of objects, one an asset and partition.")] = False,
 ) -> None:
-    """A hash of the multiset of business columns, event_time and known_at, whatever the file layout."""
-    from quantlake.contract.fingerprint import fingerprint as hashed
+    """A hash of the multiset of business columns, event_time and known_at, whatever the file layout; null columns do not count."""
+    graph, adapters = catalog(), platform()
+    dates = None
+    if asset is not None and partition is not None:
+        dates = [partition_of(partition, graph[asset])]
+    elif partition is not None:
+        raise QuantLakeError("--partition is of one asset: name it before, as layer/family/name")
+    found: list[tuple[str, date, Fingerprint]] = []
+    with show.progress() as bar:
+        for dataset in [graph[asset]] if asset else bar.track(graph.datasets, description="fingerprints"):
+            found += [(dataset.path, day, f) for day, f in sorted(_fingerprints(dataset, adapters, dates).items())]
+    if dates and not found:
+        raise QuantLakeError(f"{asset} has no rows of {partition}; `quantlake status` lists what there is")
+    if as_json:
+        show.json_array({"asset": path, "partition": day, "rows": f.rows, "fingerprint": f.hash} for path, day, f in found)
+    elif asset is None:
+        show.table(["asset", "partition", "rows", "fingerprint"], ((p, d, f"{f.rows:,}", f.hash) for p, d, f in found), right=["rows"])
+    else:
+        print(sum((f for _, _, f in found), EMPTY).hash)
+
+
+def _fingerprints(dataset: Dataset, adapters: Adapters, dates: Sequence[date] | None) -> dict[date, Fingerprint]:
+    """Of each partition; of a raw table its rows without dead letters."""
     from quantlake.orchestration.build import store_of
 
-    dataset = catalog()[asset]
-    dates = [partition_of(partition, dataset)] if partition else None
     names = [c.name for c in dataset.fingerprint_columns]
     if isinstance(dataset, Stream):
         names += ["_error_class"]
-    rows = store_of(dataset, platform()).read(dataset.spec, dates, names)
+    rows = store_of(dataset, adapters).read(dataset.spec, dates, names)
     if isinstance(dataset, Stream):
         rows = rows.filter(pa.compute.is_null(rows["_error_class"]))
-    if partition and not rows.num_rows:
-        raise QuantLakeError(f"{asset} has no rows of {partition}; `quantlake status` lists what there is")
-    print(hashed(rows, dataset.fingerprint_columns).hash)
+    return fingerprints(rows, dataset.fingerprint_columns)
 
 
 def _rows(reader: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
