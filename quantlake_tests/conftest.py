@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from quantlake.adapters.broker.tansu import Tansu
     from quantlake.adapters.lake.iceberg import Iceberg
     from quantlake.adapters.registry.sqlite import SqliteRegistry
+    from quantlake_tests.servers.iceberg_rest import IcebergRestServer
+    from quantlake_tests.servers.moto import MotoServer
 
 
 @contextmanager
@@ -73,3 +75,30 @@ def registry(home: Path) -> SqliteRegistry:
     from quantlake.adapters.registry.sqlite import SqliteRegistry
 
     return SqliteRegistry(home / "registry.db")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    """S3 and Glue, with the bucket ``lake``."""
+    from quantlake_tests.servers.moto import MotoServer, why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+    with temporary_folder() as folder:
+        server = MotoServer.start(folder)
+        server.bucket("lake")
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def iceberg_rest(moto: MotoServer) -> Iterator[IcebergRestServer]:
+    """An Iceberg REST catalogue whose warehouse is moto's ``s3://lake/rest``."""
+    from quantlake_tests.servers.iceberg_rest import IcebergRestServer, why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+    with temporary_folder() as folder:
+        server = IcebergRestServer.start(folder, "s3://lake/rest", moto.s3)
+        yield server
+        server.stop()

@@ -1,6 +1,7 @@
-"""What every lake does: tables follow their contract, dates are replaced, appends carry properties or are refused."""
+"""What every lake does, on every catalogue: tables follow their contract, dates are replaced, appends carry properties or are refused."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -30,7 +31,9 @@ from quantlake.contract import (
 from quantlake.contract.columns import StoragePartition
 from quantlake.ports import Maintained
 from quantlake_tests.ports.children import child, ended, said, told
+from quantlake_tests.ports.lakes import EVERY, lake_of, local, made, stored
 
+PORT = "Lake"
 JANUARY, LATER, FEBRUARY = date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)
 COLUMNS = (
     Column("id", Text, "The row's name, e.g. 'a'."),
@@ -48,10 +51,20 @@ SPEC = TableSpec("raw", "test", "things", COLUMNS, "month", ("id",), "One row a 
 MORE = replace(SPEC, columns=(*COLUMNS, Column("more", Text, "Added later.", null=True)))
 OPEN = """
 import sys; from datetime import date; from pathlib import Path
-from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake_tests.ports.test_lake import *
-lake = Iceberg.embedded(Path(sys.argv[1]) / "lake", Path(sys.argv[1]) / "locks")
+lake = lake_of(Path(sys.argv[1]))
 """
+
+
+@pytest.fixture(params=EVERY)
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def lake(adapter_name: str, home: Path, request: pytest.FixtureRequest) -> Iterator[Iceberg]:
+    with made(adapter_name, home, request) as lake:
+        yield lake
 
 
 def things(*rows: dict[str, Any], spec: TableSpec = SPEC) -> pa.Table:
@@ -133,13 +146,13 @@ def test_a_column_may_be_added_and_none_may_change(lake: Iceberg) -> None:
     assert ids(lake) == ["new", "older"]
 
 
-def test_files_are_read_directly_also_those_before_a_column_was_added(lake: Iceberg) -> None:
+def test_files_are_read_directly_also_those_before_a_column_was_added(lake: Iceberg, home: Path) -> None:
     lake.publish(SPEC, [JANUARY], things({"id": "old", "price": Decimal("1.5"), "tags": ["x"]}))
     lake.ensure(MORE)
     lake.publish(MORE, [FEBRUARY], things({"id": "new", "more": "x", "partition_date": FEBRUARY}, spec=MORE))
     files = lake.files(MORE)
     fields = ", ".join(f"{i}: {{name: '{name}', type: '{kind}', default_value: NULL}}" for i, (name, kind) in files.fields.items())
-    paths = [p.removeprefix("file://") for p in files.paths]
+    paths = [str(local(lake, p, home)) for p in files.paths]
     with duckdb.connect() as connection:
         sql = f"SELECT id, more, price, tags FROM read_parquet({paths}, schema = MAP {{{fields}}}) ORDER BY id"
         assert connection.execute(sql).fetchall() == [("new", "x", None, None), ("old", None, Decimal("1.5"), ["x"])]
@@ -210,7 +223,7 @@ def test_an_append_is_fenced_between_its_look_and_its_commit(lake: Iceberg, home
     lake.ensure(SPEC)
     append(lake, "first", "", "1")
     table = lake._table(SPEC)
-    other = Iceberg.embedded(home / "lake", home / "other-locks")
+    other = lake_of(home, "other-locks")
     append(other, "second", "1", "2", first_rows)
     lake._table = lambda spec: table  # type: ignore[method-assign]  # what it had loaded just before
     with pytest.raises(QuantLakeError, match="another writer meanwhile, and nothing was committed"):
@@ -234,20 +247,15 @@ def aged(lake: Iceberg, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return [c.snapshot_id for c in lake.commits(SPEC)[old:]]
 
 
-def stored(home: Path) -> dict[Path, int]:
-    """Files and their bytes, without pyiceberg's own table metadata."""
-    return {p: p.stat().st_size for p in (home / "lake").rglob("*") if p.suffix in (".avro", ".parquet")}
-
-
-def test_maintenance_frees_what_only_expired_snapshots_had(lake: Iceberg, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintenance_frees_what_only_expired_snapshots_had(lake: Iceberg, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lake.maintain(SPEC, timedelta(0)) == Maintained(0, 0, 0)
     kept = aged(lake, monkeypatch)
-    made, files = lake.commits(SPEC), stored(home)
+    made, files = lake.commits(SPEC), stored(lake, SPEC)
     then = [lake.read(SPEC, snapshot_id=s) for s in kept]
     freed = lake.maintain(SPEC, timedelta(days=7))
-    gone = files.keys() - stored(home).keys()
+    gone = files.keys() - stored(lake, SPEC).keys()
     assert freed == Maintained(len(made) - len(kept), len(gone), sum(files[f] for f in gone))
-    assert sum(f.suffix == ".parquet" for f in gone) == 2  # p30 and p20; a30 and a20 are still there
+    assert sum(f.endswith(".parquet") for f in gone) == 2  # p30 and p20; a30 and a20 are still there
     assert [lake.read(SPEC, snapshot_id=s) for s in kept] == then and ids(lake) == ["a0", "a20", "a30", "p3"]
     assert lake.commits(SPEC, 1) == lake.commits(SPEC) == made[-len(kept) :] and made[-len(kept)].sequence > 2
     assert lake.properties(SPEC)["offsets"] == "0"
@@ -256,7 +264,7 @@ def test_maintenance_frees_what_only_expired_snapshots_had(lake: Iceberg, home: 
     assert lake.maintain(SPEC, timedelta(days=7)) == Maintained(0, 0, 0)
     append(lake, "b", "0", "1")
     assert lake.maintain(SPEC, timedelta(0)).expired == len(kept) and lake.commits(SPEC) == [lake.last_commit(SPEC)]
-    assert ids(lake) == ["a0", "a20", "a30", "b", "p3"] and len(lake.files(SPEC).paths) == sum(f.suffix == ".parquet" for f in stored(home))
+    assert ids(lake) == ["a0", "a20", "a30", "b", "p3"] and len(lake.files(SPEC).paths) == sum(f.endswith(".parquet") for f in stored(lake, SPEC))
 
 
 def test_maintenance_keeps_what_a_tag_names(lake: Iceberg, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +283,7 @@ def test_maintenance_keeps_what_a_tag_names(lake: Iceberg, monkeypatch: pytest.M
 def test_maintenance_loses_no_append_of_another_machine(lake: Iceberg, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another machine knows nothing of our locks: it commits after we looked, and again from what it had read before we committed."""
     aged(lake, monkeypatch)
-    ours, other = lake._table(SPEC), Iceberg.embedded(home / "lake", home / "other-locks")
+    ours, other = lake._table(SPEC), lake_of(home, "other-locks")
     append(other, "b", "0", "1")
     theirs = other._table(SPEC)
     monkeypatch.setattr(lake, "_table", lambda spec: ours)
@@ -286,13 +294,13 @@ def test_maintenance_loses_no_append_of_another_machine(lake: Iceberg, home: Pat
     assert ids(other) == ["a0", "a20", "a30", "b", "c", "p3"] and other.properties(SPEC)["offsets"] == "2"
 
 
-def test_a_maintenance_that_crashes_leaves_files_too_many_not_too_few(lake: Iceberg, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_maintenance_that_crashes_leaves_files_too_many_not_too_few(lake: Iceberg, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = aged(lake, monkeypatch)
-    files, then = stored(home), [lake.read(SPEC, snapshot_id=s) for s in kept]
+    files, then = stored(lake, SPEC), [lake.read(SPEC, snapshot_id=s) for s in kept]
     monkeypatch.setattr("quantlake.adapters.lake.maintenance.delete", lambda io, files: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         lake.maintain(SPEC, timedelta(days=7))
-    assert stored(home).keys() >= files.keys()
+    assert stored(lake, SPEC).keys() >= files.keys()
     assert [c.snapshot_id for c in lake.commits(SPEC)] == kept and [lake.read(SPEC, snapshot_id=s) for s in kept] == then
 
 
@@ -330,7 +338,7 @@ for n in range(6):
     assert ids(lake) == ["1-5"] * 5 + ["2-5"] * 5
 
 
-def test_processes_that_ensure_at_once_make_one_table_and_one_column(home: Path) -> None:
+def test_processes_that_ensure_at_once_make_one_table_and_one_column(lake: Iceberg, home: Path) -> None:
     script = OPEN + "print('ready', flush=True); sys.stdin.readline(); lake.ensure(SPEC); lake.ensure(MORE); print(lake.counts(MORE))"
     children = [child(script, home) for _ in range(4)]
     for c in children:
@@ -346,5 +354,5 @@ def test_a_column_another_process_added_meanwhile_is_no_conflict(lake: Iceberg, 
         waiting = child(OPEN + "print('ready', flush=True); lake.ensure(MORE); print(lake.counts(MORE))", home)
         assert said(waiting) == "ready"
         time.sleep(1.5)  # it has loaded the table, and waits for the lock
-        Iceberg.embedded(home / "lake", home / "other-locks").ensure(MORE)
+        lake_of(home, "other-locks").ensure(MORE)
     assert said(waiting) == "{}" and ended(waiting) == 0

@@ -1,7 +1,9 @@
 """What a data file says of its least and greatest values is true, or not said: who trusts it would miss rows."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,11 +13,24 @@ import pytest
 from quantlake.adapters.lake.iceberg import Iceberg
 from quantlake.contract import PARTITION_DATE, Bytes, Column, Text, TextList
 from quantlake.contract.columns import TableSpec
+from quantlake_tests.ports.lakes import EVERY, made
 
+PORT = "Lake"
 DAY = date(2024, 1, 1)
 COLUMNS = (Column("name", Text, "Any.", null=True), Column("data", Bytes, "Any.", null=True), Column("names", TextList, "Any."), PARTITION_DATE)
 SPEC = TableSpec("curated", "tests", "bounds", COLUMNS)
 TEXTS = ["\ud7ff" * 17, "a" * 15 + "\ud7ffb", "\ud7ff" * 16, "\U0010ffff" * 17, "\uffff" * 17, "z" * 5000, "\ud7ff" * 5000, ""]
+
+
+@pytest.fixture(params=EVERY)
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def lake(adapter_name: str, home: Path, request: pytest.FixtureRequest) -> Iterator[Iceberg]:
+    with made(adapter_name, home, request) as lake:
+        yield lake
 
 
 def rows(*values: tuple[str | None, bytes | None]) -> pa.Table:

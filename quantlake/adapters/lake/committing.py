@@ -1,6 +1,6 @@
-"""Commits to an Iceberg table: what a snapshot says of its own, appends of staged files, and what it means when one fails.
+"""Commits to an Iceberg table: what a snapshot says of its own, appends of staged files, and what becomes of them when one fails.
 
-Not here: how files are laid out (``appending``), other changes of a table (``iceberg``).
+Not here: how files are laid out (``appending``), other changes of a table (``iceberg``), commits whose answer is lost (``answers``).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from quantlake.adapters.lake.appending import Staged
+from quantlake.adapters.lake.words import Words
 from quantlake.contract import QuantLakeError, TableSpec
 from quantlake.ports import Commit, StaleWriterError
 
@@ -32,25 +33,17 @@ def listed(dates: Collection[date]) -> str:
     return ",".join(d.isoformat() for d in sorted(dates))
 
 
-def conflict(spec: TableSpec, error: Exception) -> Exception:
-    from pyiceberg.exceptions import CommitFailedException, ValidationException
-
-    if isinstance(error, CommitFailedException | ValidationException):
-        return StaleWriterError(f"{spec.sql_name} was changed by another writer meanwhile, and nothing was committed; run it again ({error})")
-    return error
-
-
 class Appender:
     """Appends of one table, one commit after the other: see the port."""
 
-    def __init__(self, spec: TableSpec, load: "Callable[[], Table | None]", staged: Staged) -> None:
-        self._spec, self._load, self.staged = spec, load, staged
+    def __init__(self, spec: TableSpec, load: "Callable[[], Table | None]", staged: Staged, words: Words) -> None:
+        self._spec, self._load, self.staged, self._words = spec, load, staged, words
 
     def write(self, rows: pa.Table) -> None:
         try:
             self.staged.write(rows)
         except OSError as error:
-            raise _full(self._spec, error) from error
+            raise self._words.failure(self._spec, error, "written") from error
 
     def commit(self, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> Commit:
         table = self._load()
@@ -61,68 +54,39 @@ class Appender:
             raise StaleWriterError(
                 f"{self._spec.sql_name}: another writer committed {', '.join(stale)} meanwhile; nothing was committed, run it again"
             )
-        table = self._committed(table, properties)
+        made = table.snapshot_by_id(self._committed(table, properties))
         self.staged = Staged(table)
-        snapshot = table.current_snapshot()
-        assert snapshot is not None
-        return commit_of(snapshot)
+        assert made is not None
+        return commit_of(made)
 
-    def _committed(self, table: "Table", properties: Mapping[str, str]) -> "Table":
+    def _committed(self, table: "Table", properties: Mapping[str, str]) -> int:
+        """The snapshot that was made; it need not be the newest any more."""
         staged, dates = self.staged, listed(self.staged.dates)
         try:
             files = staged.finish()
         except OSError as error:
-            raise _full(self._spec, error) from error
+            raise self._words.failure(self._spec, error, "written") from error
         # from here on a failure may have come after the commit: only one that surely came before it lets files be deleted
         self.staged = Staged(table)
         try:
-            _commit_files(table, files, {DATES: dates, **properties}, properties)
+            return _commit_files(table, files, {DATES: dates, **properties}, properties)
         except Exception as error:
-            failed = conflict(self._spec, error)
+            failed = self._words.failure(self._spec, error, "committed")
             if isinstance(failed, StaleWriterError):
                 staged.discard()
-                raise failed from error
-            try:
-                now = self._load()
-            except QuantLakeError:  # nobody can say by now
-                raise QuantLakeError(f"{self._spec.sql_name}: {said(error)}; whether it was committed is not known, the next run looks") from error
-            if now is not None and properties and all(now.properties.get(name) == value for name, value in properties.items()):
-                return now  # it was committed, and the answer was lost
-            raise _uncommitted(self._spec, error) from error
-        return table
+            raise failed from error
 
 
-def _uncommitted(spec: TableSpec, error: Exception) -> Exception:
-    """What failed for certain, as an error of one line; a bug of ours stays what it is."""
-    if isinstance(error, OSError):
-        return _full(spec, error)
-    if not of_catalogue(error):
-        return error
-    return QuantLakeError(f"{spec.sql_name}: the catalogue did not take the commit: {said(error)}; nothing was committed, run it again")
-
-
-def of_catalogue(error: Exception) -> bool:
-    """Whether an error is the catalogue's or its client's own."""
-    return type(error).__module__.partition(".")[0] in ("sqlalchemy", "pyiceberg", "requests", "urllib3", "botocore")
-
-
-def said(error: Exception) -> str:
-    """An error's own words in one line; SQLAlchemy adds its statement and a link."""
-    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
-
-
-def _full(spec: TableSpec, error: OSError) -> Exception:
-    return QuantLakeError(f"{spec.sql_name} cannot be written: {error.strerror or error}; nothing was committed. Free some space, then run it again")
-
-
-def _commit_files(table: "Table", files: "Sequence[DataFile]", summary: Mapping[str, str], properties: Mapping[str, str]) -> None:
-    """One transaction: the files and the properties. Without files too it is a snapshot, which another writer's commit fails."""
+def _commit_files(table: "Table", files: "Sequence[DataFile]", summary: Mapping[str, str], properties: Mapping[str, str]) -> int:
+    """One transaction: the files and the properties; the id of its snapshot, which without files too is made, so that another writer's
+    commit fails it."""
     with _transaction(table) as transaction:
         # merging manifests: many small commits would leave as many for each reader to open
         with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as append:
             for file in files:
                 append.append_data_file(file)
         transaction.set_properties(dict(properties))
+    return append.snapshot_id
 
 
 def _transaction(table: "Table") -> "Transaction":

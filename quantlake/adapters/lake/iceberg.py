@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quantlake.adapters.lake import maintenance
+from quantlake.adapters.lake.answers import settle
 from quantlake.adapters.lake.appending import Staged
 from quantlake.adapters.lake.bounds import mend_pyiceberg
-from quantlake.adapters.lake.committing import DATES, Appender, commit_of, conflict, listed, of_catalogue, said
+from quantlake.adapters.lake.committing import DATES, Appender, commit_of, listed
+from quantlake.adapters.lake.words import Words, theirs
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
 from quantlake.ports import Commit, Files, Maintained
@@ -46,6 +48,7 @@ class Iceberg:
     def __init__(self, properties: Mapping[str, str], locks: Path) -> None:
         self._properties = dict(properties)
         self._locks = locks
+        self._words = Words.of(properties)
 
     @classmethod
     def embedded(cls, folder: Path, locks: Path) -> "Iceberg":
@@ -55,7 +58,7 @@ class Iceberg:
 
     @cached_property
     def catalog(self) -> "Catalog":
-        from pyiceberg.catalog import load_catalog
+        from quantlake.adapters.lake.clients import opened
 
         mend_pyiceberg()
         folder = self._properties.pop("_folder", None)
@@ -63,11 +66,13 @@ class Iceberg:
             Path(folder).mkdir(parents=True, exist_ok=True)
         try:
             with file_lock(self._locks / "catalog", what="the Iceberg catalogue"):  # two first uses at once race on its tables
-                return load_catalog("quantlake", **self._properties)
+                found = opened(self._properties)
         except QuantLakeError:
             raise
         except Exception as error:
-            raise QuantLakeError(f"the Iceberg catalogue {self._where} cannot be opened: {type(error).__name__}: {error}") from error
+            raise self._words.unavailable(error, "cannot be opened") from error
+        settle(found, self._words)
+        return found
 
     def ensure(self, spec: TableSpec) -> None:
         table = self._table(spec)
@@ -79,7 +84,7 @@ class Iceberg:
                 self._create(spec)
             elif new := _missing(spec, table):
                 added = pa.schema([pa.field(c.name, c.type.arrow, metadata={"doc": c.doc}) for c in new])
-                with table.update_schema() as update:
+                with self._in_words(spec, "changed"), table.update_schema() as update:
                     update.union_by_name(added)
 
     def exists(self, spec: TableSpec) -> bool:
@@ -103,7 +108,8 @@ class Iceberg:
         many = dates is not None and len(dates) > PLANNED_DATES
         selected = {f.name for f in schema if f.name in have} | ({"partition_date"} if many else set())
         scan = table.scan(selected_fields=tuple(selected), snapshot_id=snapshot_id)
-        rows = (scan.filter(_covering(dates)) if dates is not None else scan).to_arrow()
+        with self._in_words(spec, "read"):
+            rows = (scan.filter(_covering(dates)) if dates is not None else scan).to_arrow()
         if many and dates is not None:
             rows = rows.filter(pc.is_in(rows["partition_date"], pa.array(list(dates), pa.date32())))
         return pa.Table.from_arrays(
@@ -119,12 +125,9 @@ class Iceberg:
         strangers = set(pc.unique(rows["partition_date"]).to_pylist()) - set(dates)
         if strangers:
             raise QuantLakeError(f"{spec.sql_name}: rows of {', '.join(sorted(map(str, strangers)))} were offered for publication as {listed(dates)}")
-        with warnings.catch_warnings():
+        with self._in_words(spec, "written"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Delete operation did not match any records")
-            try:
-                table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={DATES: listed(dates)})
-            except Exception as error:
-                raise conflict(spec, error) from error
+            table.overwrite(self._rows(table, rows), overwrite_filter=_of_dates(dates), snapshot_properties={DATES: listed(dates)})
 
     def append(self, spec: TableSpec, rows: pa.Table, *, properties: Mapping[str, str], expected: Mapping[str, str]) -> None:
         with self.appender(spec) as appender:
@@ -137,7 +140,7 @@ class Iceberg:
         table = self._table(spec)
         if table is None:
             raise QuantLakeError(f"there is no table {spec.sql_name}; it is made by the first landing")
-        appender = Appender(spec, lambda: self._table(spec), Staged(table))
+        appender = Appender(spec, lambda: self._table(spec), Staged(table), self._words)
         try:
             yield appender
         finally:
@@ -148,17 +151,16 @@ class Iceberg:
         if table is None:
             raise QuantLakeError(f"there is no table {spec.sql_name}; it is made by the first landing")
         there = _at_coordinates(removed)
-        found = table.scan(row_filter=there, selected_fields=("_offset",)).to_arrow().num_rows
+        with self._in_words(spec, "read"):
+            found = table.scan(row_filter=there, selected_fields=("_offset",)).to_arrow().num_rows
         if found != removed.num_rows:
             raise QuantLakeError(
                 f"{spec.sql_name} has {found} of the {removed.num_rows} rows to replace: another writer changed them meanwhile; "
                 "nothing was committed, run it again"
             )
         touched = {*pc.unique(removed["partition_date"]).to_pylist(), *pc.unique(rows["partition_date"]).to_pylist()}
-        try:
+        with self._in_words(spec, "written"):
             table.overwrite(self._rows(table, rows), overwrite_filter=there, snapshot_properties={DATES: listed(touched)})
-        except Exception as error:
-            raise conflict(spec, error) from error
 
     def batches(
         self, spec: TableSpec, columns: Sequence[str] | None = None, *, nulls: Mapping[str, bool], dates: Collection[date] | None = None
@@ -176,8 +178,11 @@ class Iceberg:
             where = is_.And(where, is_.IsNull(name) if null else is_.NotNull(name))
         scan = table.scan(row_filter=where, selected_fields=tuple(f.name for f in schema if f.name in have))
         # pyiceberg's own batch reader reads every file ahead of its consumer
-        for task in list(scan.plan_files()):
-            rows = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter).to_table([task])
+        with self._in_words(spec, "read"):
+            tasks = list(scan.plan_files())
+        for task in tasks:
+            with self._in_words(spec, "read"):
+                rows = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter).to_table([task])
             if rows.num_rows:
                 arrays = [rows[f.name].cast(f.type) if f.name in have else pa.nulls(rows.num_rows, f.type) for f in schema]
                 yield pa.Table.from_arrays(arrays, schema=schema)
@@ -190,7 +195,7 @@ class Iceberg:
         table = self._table(spec)
         if table is None:
             raise QuantLakeError(f"there is no table {spec.sql_name}")
-        with table.transaction() as transaction:
+        with self._in_words(spec, "changed"), table.transaction() as transaction:
             transaction.set_properties(dict(properties))
 
     def scan(self, spec: TableSpec, *, snapshot_id: int | None = None) -> pl.LazyFrame:
@@ -198,8 +203,11 @@ class Iceberg:
         at = _snapshot(spec, table, snapshot_id) if table else None
         if table is None or at is None:
             return pl.DataFrame(spec.arrow.empty_table()).lazy()
+        from quantlake.adapters.lake.clients import object_store
+
         os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # else each collect warns of a planner that is not installed
-        rows = pl.scan_iceberg(table, snapshot_id=at.snapshot_id)
+        options = object_store(table.io.properties) if table.location().startswith("s3") else None
+        rows = pl.scan_iceberg(table, snapshot_id=at.snapshot_id, storage_options=options)
         have = set(rows.collect_schema().names())
         types = pl.DataFrame(spec.arrow.empty_table()).schema
         return rows.select(pl.col(n) if n in have else pl.lit(None, kind).alias(n) for n, kind in types.items())
@@ -211,7 +219,8 @@ class Iceberg:
         snapshot = _snapshot(spec, table, snapshot_id)
         scan = table.scan(snapshot_id=snapshot_id)
         scan = scan.filter(_covering(dates)) if dates is not None else scan
-        tasks = list(scan.plan_files())
+        with self._in_words(spec, "read"):
+            tasks = list(scan.plan_files())
         if any(task.delete_files for task in tasks):
             raise QuantLakeError(f"{spec.sql_name} has delete files, which another writer made; compact it before reading")
         fields = {f.field_id: (f.name, _duckdb_type(t.type)) for f, t in zip(table.schema().fields, table.schema().as_arrow(), strict=True)}
@@ -236,14 +245,13 @@ class Iceberg:
             gone = maintenance.expired(table, before)
             if not gone:
                 return Maintained(0, 0, 0)
-            files = maintenance.unreachable(table, gone)
-            try:
+            with self._in_words(spec, "maintained"):
+                files = maintenance.unreachable(table, gone)
                 # the same ones; named by id, pyiceberg copies the metadata twice for each: 5 s of CPU for 300
                 table.maintenance.expire_snapshots().older_than(before).commit()
-            except Exception as error:
-                raise conflict(spec, error) from error
             # after the commit, so that a crash between the two leaves files that nothing has, and never a snapshot without its files
-            maintenance.delete(table.io, files)
+            with self._in_words(spec, "freed of expired files"):
+                maintenance.delete(table.io, files)
         return Maintained(len(gone), len(files), sum(files.values()))
 
     @contextmanager
@@ -259,29 +267,39 @@ class Iceberg:
         except NoSuchTableError:
             return None
         except Exception as error:
-            if not of_catalogue(error):
+            if not theirs(error):
                 raise
-            raise QuantLakeError(f"the Iceberg catalogue {self._where} does not answer: {said(error)}; run it again") from error
+            if type(error).__module__ == "builtins":  # an ``OSError`` of the store: the catalogue has told where the metadata is
+                raise self._words.failure(spec, error, "read") from error
+            raise self._words.unavailable(error) from error
 
-    @property
-    def _where(self) -> str:
-        return str(self._properties.get("uri") or self._properties.get("type"))
+    @contextmanager
+    def _in_words(self, spec: TableSpec, done: str) -> Iterator[None]:
+        """Errors of what is to be ``done`` in words of ours."""
+        try:
+            yield
+        except Exception as error:
+            failed = self._words.failure(spec, error, done)
+            if failed is error:
+                raise
+            raise failed from error
 
     def _create(self, spec: TableSpec) -> None:
         from pyiceberg.transforms import DayTransform, MonthTransform, YearTransform
 
         transform = {"day": DayTransform, "month": MonthTransform, "year": YearTransform}[spec.storage_partition]()
-        with file_lock(self._locks / "catalog", what="the Iceberg catalogue"):  # two first tables of a layer race on it
-            self.catalog.create_namespace_if_not_exists(spec.layer)
-        schema = pa.schema([f.with_nullable(True) for f in spec.arrow])
         properties = PROPERTIES | {"comment": spec.doc} | (NO_RETRY if spec.layer == "raw" else {})
         place = (spec.layer, f"{spec.family}_{spec.name}")
-        with self.catalog.create_table_transaction(place, schema=schema, properties=properties) as transaction:
-            with transaction.update_spec() as update:
-                update.add_field("partition_date", transform, f"partition_date_{spec.storage_partition}")
-            with transaction.update_schema() as columns:
-                for column in spec.columns:
-                    columns.update_column(column.name, doc=column.doc)
+        schema = pa.schema([f.with_nullable(True) for f in spec.arrow])
+        with self._in_words(spec, "made"):
+            with file_lock(self._locks / "catalog", what="the Iceberg catalogue"):  # two first tables of a layer race on it
+                self.catalog.create_namespace_if_not_exists(spec.layer)
+            with self.catalog.create_table_transaction(place, schema=schema, properties=properties) as transaction:
+                with transaction.update_spec() as update:
+                    update.add_field("partition_date", transform, f"partition_date_{spec.storage_partition}")
+                with transaction.update_schema() as columns:
+                    for column in spec.columns:
+                        columns.update_column(column.name, doc=column.doc)
 
     @staticmethod
     def _rows(table: "Table", rows: pa.Table) -> pa.Table:
