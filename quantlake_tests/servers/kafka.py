@@ -165,6 +165,24 @@ def delete_topic(address: str, topic: str) -> None:
         time.sleep(0.01)
 
 
+def add_partitions(address: str, topic: str, partitions: int) -> None:
+    """So that it has so many."""
+    from confluent_kafka.admin import NewPartitions
+
+    admin = _admin(address)
+    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+
+
+def configure(address: str, topic: str, config: Mapping[str, str]) -> None:
+    """Set some of a topic's settings; the others stay."""
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = _admin(address)
+    admin.incremental_alter_configs([resource])[resource].result()
+
+
 def truncate(server: KafkaServer, topic: str, partition: int, keep_batches: int) -> None:
     """Stop the node, cut the partition's log behind the first ``keep_batches`` batches of its files, and start it again.
 
