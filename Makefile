@@ -31,8 +31,9 @@ browser: install
 	.venv/bin/python -m pytest -m browser
 
 faults: KILLS ?= 100
+faults: BROKER ?= tansu
 faults: install
-	KILLS=$(KILLS) .venv/bin/python -m pytest -m faults
+	KILLS=$(KILLS) BROKER=$(BROKER) .venv/bin/python -m pytest -m faults
 
 clean:
 	rm -rf .venv .venv-uv

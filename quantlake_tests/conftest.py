@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quantlake.adapters.registry.sqlite import SqliteRegistry
     from quantlake_tests.servers.iceberg_rest import IcebergRestServer
     from quantlake_tests.servers.moto import MotoServer
+    from quantlake_tests.servers.kafka import KafkaServer
 
 
 @contextmanager
@@ -39,6 +40,19 @@ def tansu() -> Iterator[Tansu]:
 
     with temporary_folder() as folder:
         server = Tansu.start(folder / "broker.log")
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[KafkaServer]:
+    """Apache Kafka, one node: plain, and with SCRAM and TLS."""
+    from quantlake_tests.servers.kafka import KafkaServer, why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+    with temporary_folder() as folder:
+        server = KafkaServer.start(folder, config={"log.segment.bytes": str(1 << 20), "message.max.bytes": str(4 << 20)}, secure=True)
         yield server
         server.stop()
 

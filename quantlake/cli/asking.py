@@ -104,7 +104,7 @@ def audit(
 def _tell(found: "Sequence[Audited]") -> None:
     from quantlake.landing.audit import shown
 
-    names = ["partition", "status", "offsets", "ranges", "rows", "dead letters", "duplicates", "gaps", "pending"]
+    names = ["partition", "status", "offsets", "ranges", "rows", "dead letters", "skipped", "duplicates", "gaps", "pending"]
     names += ["compared", "not compared", "mismatches"] if any(part.content for part in found) else []
     for log in dict.fromkeys((part.topic, part.log) for part in found):
         rows = []

@@ -1,4 +1,4 @@
-"""The audit: is every offset of every log in the raw table exactly once, as a row or as a dead letter?
+"""The audit: is every offset of every log in the raw table exactly once, as a row or as a dead letter, but for those skipped?
 
 Here: coordinates, read a data file at a time and kept as ranges. Not here: whether rows say what their records said (``deep``).
 """
@@ -15,6 +15,7 @@ import pyarrow as pa
 from quantlake.contract import BROKER_COLUMNS, Column, QuantLakeError, Stream
 from quantlake.landing.logs import Log, Logs, Loss
 from quantlake.landing.ranges import EMPTY, HIGHEST, LOWEST, Ranges, covering, difference, intersection, ranges, size, union
+from quantlake.landing.skips import Skip, told
 from quantlake.ports import Broker, Lake, LogBrokenError, LostRange
 
 COORDINATES: tuple[Column, ...] = tuple(c for c in BROKER_COLUMNS if c.name in ("_log", "_topic", "_partition", "_offset", "_error_class"))
@@ -36,20 +37,24 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Content:
-    """Rows against what the broker still holds. ``mismatched`` are the first of so many ``mismatches``."""
+    """Rows against what the broker still holds. ``mismatched`` are the first of so many ``mismatches``; at ``unlanded`` it has a record,
+    and the table has no row."""
 
     compared: int
     mismatches: int
     mismatched: tuple[Mismatch, ...]
+    unlanded: Ranges = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, eq=False)
 class Audited:
-    """One partition of one log: its offsets from ``first`` to ``end`` (exclusive) were committed, each of them should be one row.
+    """One partition of one log: its offsets from ``first`` to ``end`` (exclusive) were committed, each of them should be one row, but
+    for those that the broker skipped when it was read: it had no record to give there.
 
     status: ``live`` compared with the broker now; ``closed`` by a clean stop; ``given_up``: what came after was, by a person's word;
     ``unverified``: where it ended is not known. ``rows`` (without ``dead_letters``) lie in ``ranges``, those in ``strays`` where none
     was committed. ``gap_ranges`` have no row, and no accepted loss (``losses``) explains it; ``lost``: no longer on the broker.
+    In ``doubtful`` spans offsets were skipped and others are missing, or have a row: the gap ranges are of both kinds there.
     """
 
     topic: str
@@ -67,6 +72,9 @@ class Audited:
     losses: tuple[Loss, ...]
     lost: tuple[LostRange, ...]
     pending: int
+    skipped: int = 0
+    doubtful: tuple[Skip, ...] = ()
+    gaps: int = 0
     unverified: str = ""
     content: Content | None = None
 
@@ -76,10 +84,6 @@ class Audited:
         return self.rows + self.dead_letters - size(self.ranges)
 
     @property
-    def gaps(self) -> int:
-        return size(self.gap_ranges)
-
-    @property
     def clean(self) -> bool:
         return not self.reason
 
@@ -87,24 +91,30 @@ class Audited:
     def reason(self) -> str:
         """All that is amiss; "" where it is clean."""
         below, beyond = (intersection(self.strays, ranges(span)) for span in ((LOWEST, self.first), (self.end, HIGHEST)))
-        wrong = self.content.mismatches if self.content else 0
+        wrong, unlanded = (self.content.mismatches, self.content.unlanded) if self.content else (0, EMPTY)
+        within = intersection(self.strays, ranges((self.first, self.end)))
+        doubtful = ", ".join(f"{s.count:,} skipped of [{s.first}, {s.end})" for s in self.doubtful[:SHOWN])
         found = [
             self.unverified,
             f"no row at {shown(self.gap_ranges)}: {self.gaps:,} missing" if self.gaps else "",
+            f"the offsets without a row are not the {doubtful}" if doubtful else "",
+            f"rows where the broker had no record: {shown(within)}" if len(within) else "",
             f"more than one row at {shown(self.duplicate_ranges)}: {self.duplicates:,} too many" if self.duplicates else "",
             f"rows below {self.first}, the first offset landed: {shown(below)}" if len(below) else "",
             f"rows beyond {self.end}, to where it was committed: {shown(beyond)}" if len(beyond) else "",
             f"rows that are not what their records on the broker say: {wrong:,}" if wrong else "",
+            f"records on the broker that have no row: {shown(unlanded)}" if len(unlanded) else "",
         ]
         return "; ".join(filter(None, found))
 
     def figures(self) -> dict[str, Any]:
         """All of it as plain values."""
         shapes = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        counts = {"duplicates": self.duplicates, "gaps": self.gaps, "clean": self.clean, "reason": self.reason}
-        told = {name: [vars(each) for each in getattr(self, name)] for name in ("losses", "lost")}
+        counts = {"duplicates": self.duplicates, "clean": self.clean, "reason": self.reason}
+        told = {name: [vars(each) for each in getattr(self, name)] for name in ("losses", "lost", "doubtful")}
         content = {} if self.content is None else vars(self.content) | {
             "mismatched": [vars(m) for m in self.content.mismatched], "not_compared": self.rows + self.dead_letters - self.content.compared,
+            "unlanded": self.content.unlanded.tolist(),
         }  # fmt: skip
         return {n: v for n, v in vars(self).items() if n not in ("content", "unverified")} | shapes | counts | told | content
 
@@ -226,14 +236,16 @@ def _audited(stream: Stream, log: Log, partition: int, held: _Held, live: _Live,
     losses = tuple(loss for loss in log.losses if loss.partition == partition)
     expired = ranges(*((loss.first, loss.end) for loss in losses if loss.why == "expired" and loss.end is not None))
     committed = ranges((first, end))
+    skips = log.skipped.get(partition, ())
+    found = told(skips, difference(difference(committed, held.covered), expired), held.covered)
     at_broker = log.id == live.id
     why = why or _unverified(stream, log, partition, end, live)
     known: Status = "closed" if log.status == "closed" else "given_up"
     return Audited(
         held.topic or stream.topic, log.id, partition, "unverified" if why else "live" if at_broker else known, first, end,
-        held.covered, held.rows, held.dead, held.repeated, difference(difference(committed, held.covered), expired),
-        difference(held.covered, committed), losses, tuple(r for r in live.lost if at_broker and r.partition == partition),
-        max(live.ends.get(partition, end) - end, 0) if at_broker else 0, why,
+        held.covered, held.rows, held.dead, held.repeated, found.gaps, union(difference(held.covered, committed), found.filled)[0], losses,
+        tuple(r for r in live.lost if at_broker and r.partition == partition), max(live.ends.get(partition, end) - end, 0) if at_broker else 0,
+        sum(s.count for s in skips), found.doubtful, size(found.gaps) - found.skipped, why,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The deep audit: do the rows say what their records say? What is still on the broker is decoded again and compared, column by column.
 
 Both sides stream. First the sums of row hashes of every ``BUCKET`` offsets are compared, in one pass over each side; then, only in
-the buckets that differ, the hash of each row; then, of the few rows that are listed, the columns.
+the buckets that differ, the hash of each row; then, of the few rows that are listed, the columns. A record without a row is told
+too, whatever landing knew of its offset.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import pyarrow as pa
 from quantlake.contract import Stream
 from quantlake.landing.audit import Audited, Content, Mismatch, Progress
 from quantlake.landing.decode import decode
-from quantlake.landing.ranges import Ranges, contains, covering, intersection, ranges
+from quantlake.landing.ranges import EMPTY, Ranges, contains, covering, difference, intersection, ranges, union
 from quantlake.landing.records import taken
 from quantlake.ports import Broker, Lake, Records, Registry
 
@@ -42,7 +43,8 @@ def deep(
     told: dict[int, Content] = {}
     if broker is not None and spans:
         log = next(iter(live.values())).log
-        told = _Comparison(stream, log, lake, broker, registry, progress).contents(spans)
+        there, told = _Comparison(stream, log, lake, broker, registry, progress).contents(spans)
+        told = {p: replace(content, unlanded=difference(there.get(p, EMPTY), live[p].ranges)) for p, content in told.items()}
     nothing = Content(0, 0, ())
     return [replace(a, content=told.get(a.partition, nothing) if a.status == "live" else nothing) for a in found]
 
@@ -58,8 +60,17 @@ class _Comparison:
     registry: Registry
     progress: Progress | None
 
-    def contents(self, spans: Spans) -> dict[int, Content]:
-        said, stored = _sums(frame for frame, _ in self._records(spans)), _sums(self._rows(spans))
+    def contents(self, spans: Spans) -> tuple[dict[int, Ranges], dict[int, Content]]:
+        """At which offsets the broker holds records, and what they say against the rows."""
+        there: dict[int, Ranges] = {}
+
+        def seen() -> Iterator[pl.DataFrame]:
+            for frame, records in self._records(spans):
+                for p in np.unique(records.partitions).tolist():
+                    there[p] = union(there.get(p, EMPTY), covering(records.offsets[records.partitions == p])[0])[0]
+                yield frame
+
+        said, stored = _sums(seen()), _sums(self._rows(spans))
         both = said.join(stored, on=["_partition", "bucket"])  # what only one side has is a gap, or no longer on the broker
         equal = (pl.col("rows") == pl.col("rows_right")) & (pl.col("sum") == pl.col("sum_right"))
         compared = dict(both.filter(equal).group_by("_partition").agg(pl.col("rows").sum()).iter_rows())
@@ -71,7 +82,7 @@ class _Comparison:
         for p in spans:
             n, wrong, listed = counted.get(p, (0, 0, []))
             found[p] = Content(compared.get(p, 0) + n, wrong, tuple(Mismatch(o, columns.get((p, o), ())) for o in listed))
-        return found
+        return there, found
 
     def _by_row(self, spans: Spans, buckets: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The rows of some buckets, as ``_together`` takes them."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.landing.decode import decoded
 from quantlake.landing.logs import PROPERTY, Logs
+from quantlake.landing.ranges import EMPTY, size
 from quantlake.landing.records import clustered, joined
 from quantlake.landing.tombstones import dated
 from quantlake.ports import Appender, Batch, Broker, Commit, Lake, LogBrokenError, Records, Registry
@@ -128,10 +129,11 @@ class Landing:
         return self.logs[self.log].offsets
 
     def take(self, batch: Batch) -> None:
-        """Records that were read, and the ends met. Raises ``QuantLakeError`` for a record that was taken before."""
+        """Records that were read, and the ends met. Raises ``QuantLakeError`` for a record that was taken before, and for an offset
+        that came neither as a record nor as one that was skipped."""
         if batch.begins:
             self.logs = self.logs.moved(self.log, batch.begins, batch.begins)
-        records = batch.records
+        records, before = batch.records, {**self.start, **self.offsets}
         for p in np.unique(records.partitions).tolist():
             own = records.offsets[records.partitions == p]
             reached = self.offsets.get(p, self.start.get(p, 0))
@@ -140,6 +142,12 @@ class Landing:
             self.offsets[p] = int(own.max()) + 1
         for p, end in batch.ends.items():  # records may have come behind an end that was met: it takes none of them back
             self.offsets[p] = max(end, self.offsets.get(p, self.start.get(p, 0)))
+        told = np.bincount(records.partitions, minlength=max(self.offsets, default=0) + 1)
+        for p, reached in self.offsets.items():
+            if (went := reached - before.get(p, 0)) != (said := int(told[p]) + size(batch.skipped.get(p, EMPTY))):
+                raise QuantLakeError(f"{self.stream.topic} partition {p} went on by {went} offsets and said of {said} what they hold; run it again")
+        if batch.skipped:
+            self.logs = self.logs.past(self.log, batch.skipped)
         if len(records):
             self.batches.append(records)
             self.rows += len(records)

@@ -7,8 +7,11 @@ what follows is another log too: ``cluster id/topic id#2``, since its offsets ar
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Literal
+
+from quantlake.landing.ranges import Ranges, ranges
+from quantlake.landing.skips import MOST, Skip, added, bounded, skip
 
 PROPERTY = "quantlake.logs"
 
@@ -34,6 +37,8 @@ class Loss:
 class Log:
     """One log. ``offsets``: the next offset to land, by partition; ``begins``: the first one landed, where it is not 0.
 
+    ``skipped``: offsets landed past, where the broker had no record to give.
+
     ``open``: it may grow. ``closed``: a clean stop landed all. ``lost``: it ended without one; anything after ``offsets`` is unknown.
     ``given_up``: a person accepted that, as ``losses`` tell.
     """
@@ -43,6 +48,7 @@ class Log:
     offsets: Mapping[int, int] = field(default_factory=dict)
     begins: Mapping[int, int] = field(default_factory=dict)
     losses: tuple[Loss, ...] = ()
+    skipped: Mapping[int, tuple[Skip, ...]] = field(default_factory=dict)
 
     @property
     def broker_id(self) -> str:
@@ -87,6 +93,13 @@ class Logs:
         log = self[log_id]
         return self._with(self.logs, replace(log, offsets={**log.offsets, **offsets}, begins={**log.begins, **(begins or {})}))
 
+    def past(self, log_id: str, skipped: Mapping[int, Ranges]) -> "Logs":
+        """The broker had no record in these ranges, which lie behind all that were skipped before."""
+        log = self[log_id]
+        most = max(1, MOST // len({*log.skipped, *skipped}))
+        known = {p: bounded(before, most) for p, before in log.skipped.items()}
+        return self._with(self.logs, replace(log, skipped=known | {p: added(known.get(p, ()), some, most) for p, some in skipped.items()}))
+
     def closed(self, log_id: str) -> "Logs":
         return self._with(self.logs, replace(self[log_id], status="closed"))
 
@@ -100,7 +113,7 @@ class Logs:
         ends = tuple(Loss(p, o, None, why, at) for p, o in sorted(log.offsets.items()))
         return self._with(self.logs, replace(log, status="given_up", losses=(*log.losses, *ends)))
 
-    def skipped(self, log_id: str, partition: int, end: int, at: str) -> "Logs":
+    def expired(self, log_id: str, partition: int, end: int, at: str) -> "Logs":
         """A person accepts that offsets up to ``end`` expired before they were landed: landing goes on there."""
         log = self[log_id]
         loss = Loss(partition, log.offsets.get(partition, 0), end, "expired", at)
@@ -135,6 +148,7 @@ def _log(entry: Mapping[str, Any]) -> Log:
     return Log(
         entry["log"], entry["status"], {int(p): o for p, o in entry["offsets"].items()},
         {int(p): o for p, o in entry.get("begins", {}).items()}, tuple(Loss(**loss) for loss in entry.get("losses", ())),
+        {int(p): tuple(_skip(*each) for each in some) for p, some in entry.get("skipped", {}).items()},
     )  # fmt: skip
 
 
@@ -145,4 +159,11 @@ def _entry(log: Log) -> dict[str, Any]:
         found["begins"] = {str(p): o for p, o in log.begins.items()}
     if log.losses:
         found["losses"] = [asdict(loss) for loss in log.losses]
+    if log.skipped:
+        found["skipped"] = {str(p): [[s.first, s.end] if s.whole else list(astuple(s)) for s in some] for p, some in log.skipped.items()}
     return found
+
+
+def _skip(first: int, end: int, *counted: int) -> Skip:
+    """A whole range is its bounds alone."""
+    return Skip(first, end, *counted) if counted else skip(ranges((first, end)))

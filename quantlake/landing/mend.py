@@ -76,7 +76,7 @@ def _without_lost(stream: Stream, broker: Broker, logs: Logs, current: str, at: 
     except LogBrokenError as error:
         for lost in error.lost:
             if lost.why == "expired":
-                logs = logs.skipped(current, lost.partition, lost.end, at)
+                logs = logs.expired(current, lost.partition, lost.end, at)
         if cut := {lost.partition: lost.first for lost in error.lost if lost.why == "truncated"}:
             logs = logs.truncated(current, cut, at)
         return logs, [str(lost) for lost in error.lost]

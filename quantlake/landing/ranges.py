@@ -45,6 +45,12 @@ def size(a: Ranges) -> int:
     return int((a[:, 1] - a[:, 0]).sum())
 
 
+def clipped(a: Ranges, first: int, end: int) -> Ranges:
+    """What of the set lies in [first, end), at the cost of that alone."""
+    inside = a[np.searchsorted(a[:, 1], first, side="right") : np.searchsorted(a[:, 0], end, side="left")]
+    return np.clip(inside, first, end)
+
+
 def contains(a: Ranges, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which of these offsets are in the set."""
     at: npt.NDArray[np.bool_] = np.searchsorted(a.reshape(-1), offsets, side="right") % 2 == 1

@@ -1,7 +1,7 @@
 """The broker port: Kafka as landing, producers and the audit need it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Event
 from typing import Literal, Protocol
@@ -55,13 +55,15 @@ class Batch:
     """Records read and, where a partition's end was met, the offset after its last record.
 
     ``begins``: partitions that are read for the first time, and whose log no longer begins at 0; ``behind``: how many records the
-    broker is known to hold beyond these.
+    broker is known to hold beyond these. ``skipped``: by partition, the ranges [first, end) that the read went past without a record:
+    transaction markers, aborted and compacted records. Records and skipped ranges follow each other without a hole.
     """
 
     records: Records
     ends: Mapping[int, int]
     begins: Mapping[int, int]
     behind: int = 0
+    skipped: Mapping[int, npt.NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from quantlake.adapters.broker.tansu import Tansu
-from quantlake_tests.faults import landers
+from quantlake_tests.faults import landers, plan
 from quantlake_tests.faults.tables import Raw
+from quantlake_tests.servers.kafka import KafkaServer
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +21,17 @@ def _no_lander_outlives_its_test() -> Iterator[None]:
         lander.end()
 
 
+@pytest.fixture(scope="session")
+def faults_broker(request: pytest.FixtureRequest) -> Tansu | KafkaServer:
+    """The broker that ``make faults BROKER=...`` names: the embedded one, or Apache Kafka."""
+    found: Tansu | KafkaServer = request.getfixturevalue({"tansu": "tansu", "kafka": "kafka_server"}[plan.broker()])
+    return found
+
+
 @pytest.fixture
-def raw(home: Path, tansu: Tansu, topic: str) -> Raw:
+def raw(home: Path, faults_broker: Tansu | KafkaServer, topic: str) -> Raw:
     """A fresh topic and its table."""
-    return Raw.made(home, tansu.address, topic)
+    return Raw.made(home, faults_broker.address, topic)
 
 
 @dataclass

@@ -5,7 +5,7 @@ import random
 
 from quantlake_tests.faults.steps import RANDOM, STEPS, Kill
 
-LONG_RUN = 1000  # from here on the run's record is kept under docs/
+LONG_RUN = {"tansu": 1000, "kafka": 200}  # from here on the run's record is kept under docs/
 DAGSTER_EVERY = 10
 RANDOM_EVERY = 4
 MOST_TIMES = 3  # a kill strikes in the first, second or third commit
@@ -14,6 +14,11 @@ MOST_TIMES = 3  # a kill strikes in the first, second or third commit
 def asked() -> int:
     """``make faults KILLS=...``"""
     return int(os.environ.get("KILLS", "100"))
+
+
+def broker() -> str:
+    """``make faults BROKER=...``: tansu or kafka."""
+    return os.environ.get("BROKER", "tansu")
 
 
 def points(mode: str) -> list[Kill]:

@@ -5,17 +5,19 @@ Here: the loop and what it found. Not here: kills (``plan``), processes (``lande
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quantlake.adapters.broker.kafka import Kafka
 from quantlake.landing.logs import PROPERTY
 from quantlake.orchestration.instance import open_instance, reap
 from quantlake.orchestration.record import up_to_date
 from quantlake_tests.faults import planted
 from quantlake_tests.faults.landers import COMMIT_ROWS, Lander, Work
 from quantlake_tests.faults.steps import RANDOM, Kill
-from quantlake_tests.faults.tables import Raw
+from quantlake_tests.faults.tables import Raw, Transactions
 
 ROUND = 25  # kills on one table, so that its metadata stays small
 BACKLOG = 5 * COMMIT_ROWS
@@ -41,6 +43,8 @@ class Run:
 
     struck: list[Struck] = field(default_factory=list)
     rounds: int = 0
+    transactional: int = 0  # of the rounds
+    skipped: int = 0
     rows: int = 0
     dead_letters: int = 0
     lost: int = 0
@@ -52,17 +56,21 @@ class Run:
 
 
 def kills(
-    home: Path, address: str, planned: Sequence[Kill], chance: random.Random, each_round: Callable[[Run], object] = lambda _: None
+    home: Path, address: str, planned: Sequence[Kill], chance: random.Random, each_round: Callable[[Run], object] = lambda _: None,
+    *, senders: Sequence[type[Kafka]] = (Kafka,),
 ) -> Run:  # fmt: skip
-    """Carry them out; asserts after each kill that nothing is lost or doubled of what was committed, and of everything in the end."""
+    """Carry them out; asserts after each kill that nothing is lost or doubled of what was committed, and of everything in the end.
+    ``senders``: what the rounds' records are sent by, in turn."""
     run, began, spans = Run(), time.monotonic(), dict(SPANS)
     for at in range(0, len(planned), ROUND):
-        raw = Raw.made(home / f"round{run.rounds}", address, f"round{run.rounds}.v1")
+        sender = senders[run.rounds % len(senders)]
+        raw = Raw.made(home / f"round{run.rounds}", address, f"kills.{uuid.uuid4().hex}.v1", sender)
         for kill in planned[at : at + ROUND]:
             run.struck.append(struck(raw, kill, spans))
         finished(raw, run, reported=any(k.mode == "dagster" for k in planned))
         planted.found(raw, chance, run.faults)
         run.rounds += 1
+        run.transactional += sender is Transactions
         run.seconds = time.monotonic() - began
         each_round(run)
     return run
@@ -122,6 +130,7 @@ def finished(raw: Raw, run: Run, *, reported: bool) -> None:
     run.left_behind += raw.left_behind()
     run.rows += sum(a.rows for a in found)
     run.dead_letters += sum(a.dead_letters for a in found)
+    run.skipped += sum(a.skipped for a in found)
     assert PROPERTY in raw.lake.properties(raw.stream.spec)
     if reported:
         with open_instance(raw.home / "dagster") as instance:

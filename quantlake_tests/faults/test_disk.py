@@ -8,12 +8,13 @@ from quantlake.landing.follow import Follower
 from quantlake_tests.e2e.commands import wait_for
 from quantlake_tests.faults.conftest import Disk
 from quantlake_tests.faults.tables import Raw
+from quantlake_tests.servers.kafka import KafkaServer
 
 FREE = (0, 8, 16, 24, 28, 32, 36, 40, 44, 48, 52)  # KB: a commit of some rows takes about 50
 
 
-def test_a_full_disk_is_one_line_and_no_row(disk: Disk, tansu: Tansu, topic: str) -> None:
-    raw = Raw.made(disk.folder / "home", tansu.address, topic)
+def test_a_full_disk_is_one_line_and_no_row(disk: Disk, faults_broker: Tansu | KafkaServer, topic: str) -> None:
+    raw = Raw.made(disk.folder / "home", faults_broker.address, topic)
     raw.send(100, 3)
     said = []
     for free in FREE:
@@ -36,8 +37,8 @@ def test_a_full_disk_is_one_line_and_no_row(disk: Disk, tansu: Tansu, topic: str
 
 
 @pytest.mark.faults
-def test_a_follower_lands_on_when_there_is_space_again(disk: Disk, tansu: Tansu, topic: str) -> None:
-    raw = Raw.made(disk.folder / "home", tansu.address, topic)
+def test_a_follower_lands_on_when_there_is_space_again(disk: Disk, faults_broker: Tansu | KafkaServer, topic: str) -> None:
+    raw = Raw.made(disk.folder / "home", faults_broker.address, topic)
     a, heard = raw.adapters, list[str]()
     follower = Follower(
         [raw.stream], broker=a.broker, registry=a.registry, lake=a.lake, commit_seconds=0.1, tell=lambda _, what: heard.append(what)

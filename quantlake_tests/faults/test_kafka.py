@@ -15,7 +15,7 @@ from quantlake_tests.e2e.commands import wait_for
 from quantlake_tests.faults.landers import Lander, Work
 from quantlake_tests.faults.tables import Raw, adapters_of, shown
 from quantlake_tests.landing.ticks import PARTITIONS, registered
-from quantlake_tests.servers.kafka import KafkaServer, delete_records, delete_topic, truncate, why_not
+from quantlake_tests.servers.kafka import KafkaServer, add_partitions, configure, delete_records, delete_topic, truncate, why_not
 
 pytestmark = pytest.mark.servers
 PARTITION = 0
@@ -174,3 +174,113 @@ def test_a_resident_follower_waits_for_a_person_and_goes_on(raw: Raw, server: Ka
     resident.stop()
     assert resident.ended() == 0
     assert all(a.clean for a in audited(raw))
+
+
+@pytest.fixture
+def resident(raw: Raw, server: KafkaServer) -> Lander:
+    """A follower in a process of its own, at work; it tries again soon."""
+    found = Lander(Work("follow", server.address, raw.home, raw.stream.topic, raw.home / "dagster", retry_seconds=0.5))
+    assert found.wait()
+    return found
+
+
+def test_partitions_that_are_added_are_followed(raw: Raw, server: KafkaServer, resident: Lander) -> None:
+    raw.send(60, 2)
+    add_partitions(server.address, raw.stream.topic, PARTITIONS + 3)
+    wait_for(lambda: len(raw.broker.partitions(raw.stream.topic)) == PARTITIONS + 3, 30)
+    raw.adapters.__dict__["broker"] = Kafka({"bootstrap.servers": server.address})  # whose producer knows of them at once
+    raw.send(170, 3)
+    wait_for(lambda: raw.look() or not raw.missing(), 60)
+    resident.stop()
+    assert resident.ended() == 0
+    found = raw.whole()
+    assert sorted(a.partition for a in found) == list(range(PARTITIONS + 3)) and sum(a.rows > 0 for a in found) > PARTITIONS
+
+
+def test_what_was_landed_may_expire(raw: Raw, server: KafkaServer) -> None:
+    """By the broker's own retention: it is no loss, landing goes on behind it, and the audit compares what is left."""
+    raw.send(100, 2)
+    raw.land()
+    before = ends(raw)
+    expiring(raw, server)
+    assert raw.broker.ends(raw.stream.topic, before) == before
+    raw.look()
+    assert all(a.clean and not a.pending for a in audited(raw))
+    configure(server.address, raw.stream.topic, {"retention.ms": "-1"})
+    raw.send(50, 1)
+    raw.land()
+    raw.look()
+    found = raw.audited()
+    assert raw.missing() == 0 and all(a.clean and not a.pending for a in found), [a.reason for a in found]
+    assert sum(a.content.compared for a in found if a.content) == 51, "the others are no longer on the broker"
+
+
+def test_what_was_not_landed_and_expired_is_a_loss_on_record(raw: Raw, server: KafkaServer) -> None:
+    raw.send(40)
+    raw.land()
+    before = ends(raw)
+    raw.send(60)
+    sent = raw.broker.ends(raw.stream.topic, before)
+    expiring(raw, server)
+    error = refused(raw)
+    assert {r.partition: (r.first, r.end, r.why) for r in error.lost} == {p: (before[p], sent[p], "expired") for p in before if sent[p] > before[p]}
+    assert accept_loss(raw.stream, broker=raw.broker, lake=raw.lake)
+    raw.land()
+    found = audited(raw)
+    assert all(a.clean and not a.pending for a in found) and sum(a.rows for a in found) == 40
+    assert sum((loss.end or 0) - loss.first for a in found for loss in a.losses) == 60
+
+
+def expiring(raw: Raw, server: KafkaServer) -> None:
+    """Let retention take all there is."""
+    low = raw.broker.ends(raw.stream.topic, ends(raw))
+    configure(server.address, raw.stream.topic, {"retention.ms": "1", "segment.ms": "1"})
+    wait_for(lambda: begins(server, raw.stream.topic) == low, 60)
+
+
+def begins(server: KafkaServer, topic: str) -> dict[int, int]:
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import AdminClient, OffsetSpec
+
+    admin = AdminClient({"bootstrap.servers": server.address, "log_level": 0})
+    found = admin.list_offsets({TopicPartition(topic, p): OffsetSpec.earliest() for p in range(PARTITIONS)})
+    return {place.partition: done.result().offset for place, done in found.items()}
+
+
+def test_a_tail_that_is_lost_beneath_a_follower(raw: Raw, server: KafkaServer, resident: Lander) -> None:
+    """It commits nothing of what takes the lost offsets' place before a person says so, and lands on then, by itself."""
+    for _ in range(3):
+        raw.send(60)
+    wait_for(lambda: raw.look() or not raw.missing(), 60)
+    before, commits = ends(raw), raw.commits()
+    truncate(server, raw.stream.topic, PARTITION, keep_batches=1)
+    assert resident.wait(60, troubles=1)
+    raw.adapters.__dict__["broker"] = Kafka({"bootstrap.servers": server.address})
+    assert [(r.partition, r.end, r.why) for r in refused(raw).lost] == [(PARTITION, before[PARTITION], "truncated")]
+    assert raw.commits() == commits
+    accept_loss(raw.stream, broker=raw.broker, lake=raw.lake)
+    raw.send(60, 2)
+    wait_for(lambda: not sum(a.pending for a in audited(raw)), 60)
+    resident.stop()
+    assert resident.ended() == 0
+    assert all(a.clean for a in audited(raw)) and set(range(raw.ticks)) == held(raw).keys()
+
+
+def test_a_topic_that_is_made_again_beneath_a_follower(raw: Raw, server: KafkaServer, resident: Lander) -> None:
+    """The new topic's offsets are not taken for the old one's."""
+    raw.send(90, 3)
+    wait_for(lambda: raw.look() or not raw.missing(), 60)
+    log, commits = raw.broker.log_id(raw.stream.topic), raw.commits()
+    delete_topic(server.address, raw.stream.topic)
+    registered(raw.stream.topic, raw.broker, raw.adapters.registry)
+    raw.adapters.__dict__["broker"] = Kafka({"bootstrap.servers": server.address})
+    raw.send(300, 1)  # beyond where the old one ended
+    assert resident.wait(60, troubles=1)
+    assert log in str(refused(raw)) and raw.commits() == commits
+    accept_loss(raw.stream, broker=raw.broker, lake=raw.lake)
+    wait_for(lambda: not sum(a.pending for a in audited(raw)), 60)
+    resident.stop()
+    assert resident.ended() == 0
+    found = audited(raw)
+    assert all(a.clean for a in found) and held(raw) == Counter(range(390))
+    assert sum(a.rows for a in found if a.log == log) == 90

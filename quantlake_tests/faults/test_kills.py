@@ -5,34 +5,38 @@ from pathlib import Path
 
 import pytest
 
+from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.broker.tansu import Tansu
 from quantlake_tests.faults import plan
 from quantlake_tests.faults.planted import ALTERED, DOUBLED, DROPPED
-from quantlake_tests.faults.record import PAGE, page
+from quantlake_tests.faults.record import put, section
 from quantlake_tests.faults.run import Run, kills
 from quantlake_tests.faults.steps import RANDOM
+from quantlake_tests.faults.tables import Transactions
+from quantlake_tests.servers.kafka import KafkaServer
 
 SEED = 20240311
+SENDERS = {"tansu": (Kafka,), "kafka": (Kafka, Transactions)}  # the embedded broker gives aborted records too
 
 
-def test_twelve_kills_lose_nothing_and_repeat_nothing(home: Path, tansu: Tansu) -> None:
+def test_twelve_kills_lose_nothing_and_repeat_nothing(home: Path, faults_broker: Tansu | KafkaServer) -> None:
     chance = random.Random(SEED)
     planned = plan.few(chance)
     assert len(planned) == 12 and {k.name.split(" ", 1)[1] for k in planned if k.step != RANDOM} == {k.step for k in plan.points("follow")}
-    run = kills(home, tansu.address, planned, chance)
+    run = kills(home, faults_broker.address, planned, chance, senders=SENDERS[plan.broker()][-1:])
     right(run, len(planned))
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(0)
-def test_many_kills_lose_nothing_and_repeat_nothing(home: Path, tansu: Tansu) -> None:
-    chance, count = random.Random(SEED), plan.asked()
+def test_many_kills_lose_nothing_and_repeat_nothing(home: Path, faults_broker: Tansu | KafkaServer) -> None:
+    chance, count, broker = random.Random(SEED), plan.asked(), plan.broker()
 
     def kept(run: Run) -> None:
-        if count >= plan.LONG_RUN:
-            PAGE.write_text(page(run, count, SEED))
+        if count >= plan.LONG_RUN[broker]:
+            put(broker, section(run, count, SEED, broker))
 
-    run = kills(home, tansu.address, plan.many(count, chance), chance, kept)
+    run = kills(home, faults_broker.address, plan.many(count, chance), chance, kept, senders=SENDERS[broker])
     right(run, count)
 
 

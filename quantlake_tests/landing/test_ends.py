@@ -54,7 +54,7 @@ def test_an_end_takes_no_record_back() -> None:
     logs = Logs().entered("log")
     landing = Landing(ticks, "log", "log", logs, logs.text())
     records = Records(np.zeros(5, np.int32), np.arange(6, 11), np.zeros(5, np.int64), [b"k"] * 5, [None] * 5, [b"v"] * 5, np.ones(5, np.int64))
-    landing.take(Batch(records, {0: 6}, {}))
+    landing.take(Batch(records, {0: 6}, {0: 6}, skipped={}))
     assert landing.moved()["log"].offsets == {0: 11}
-    landing.take(Batch(replace(records, offsets=np.arange(11, 16)), {0: 17}, {}))  # a transaction's marker is the last
+    landing.take(Batch(replace(records, offsets=np.arange(11, 16)), {0: 17}, {}, skipped={0: np.array([[16, 17]])}))  # a transaction's marker
     assert landing.moved()["log"].offsets == {0: 17}

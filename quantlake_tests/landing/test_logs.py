@@ -23,7 +23,7 @@ Step = tuple[str, Sequence[Any]]
 STEPS: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("entered"), st.just(())), st.tuples(st.just("moved"), st.tuples(OFFSETS, st.none() | OFFSETS)),
     st.tuples(st.sampled_from(["closed", "lost"]), st.just(())), st.tuples(st.just("given_up"), st.tuples(st.sampled_from(["ended", "reset"]))),
-    st.tuples(st.just("skipped"), st.tuples(st.integers(0, 3), st.integers(0, 2**62))), st.tuples(st.just("restarted"), st.just(())),
+    st.tuples(st.just("expired"), st.tuples(st.integers(0, 3), st.integers(0, 2**62))), st.tuples(st.just("restarted"), st.just(())),
     st.tuples(st.just("truncated"), st.just(())),
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ def stepped(logs: Logs, broker_id: str, step: Step) -> Logs:
     logs = logs if any(log.id == current for log in logs.logs) else logs.entered(current)
     if name == "truncated":
         return logs.truncated(current, {p: o // 2 for p, o in logs[current].offsets.items() if p % 2}, AT)
-    at = (AT,) if name in ("given_up", "skipped", "restarted") else ()
+    at = (AT,) if name in ("given_up", "expired", "restarted") else ()
     return getattr(logs, name)(current, *arguments, *at)
 
 
@@ -98,7 +98,7 @@ def test_a_log_given_up_says_from_where_on() -> None:
 
 
 def test_expired_offsets_are_skipped() -> None:
-    skipped = TWO.skipped(A, 0, 15, AT).skipped(A, 1, 4, AT)[A]
+    skipped = TWO.expired(A, 0, 15, AT).expired(A, 1, 4, AT)[A]
     assert (skipped.status, skipped.offsets) == ("open", {0: 15, 2: 7, 1: 4})
     assert skipped.losses == (Loss(0, 10, 15, "expired", AT), Loss(1, 0, 4, "expired", AT)), "one never landed lost all from its begin"
     assert skipped.begins == {2: 3}

@@ -1,4 +1,4 @@
-"""What every broker does: topics, identity, reading to the ends, resuming, refusing; here on the embedded one."""
+"""What every broker does: topics, identity, reading to the ends, resuming, refusing."""
 
 import base64
 import json
@@ -16,8 +16,41 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.broker.tansu import Tansu, free_port
 from quantlake.contract import QuantLakeError
 from quantlake.ports import Broker, LogBrokenError, LostRange, Message, Records
+from quantlake.settings import Settings
+from quantlake.wiring import Adapters
+from quantlake_tests.servers.kafka import PASSWORD, USER, KafkaServer
 
+PORT = "Broker"
 UNREACHABLE_SECONDS = 7.0
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.servers), pytest.param("kafka_sasl_tls", marks=pytest.mark.servers)])
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(adapter_name: str, request: pytest.FixtureRequest) -> Tansu | KafkaServer:
+    found: Tansu | KafkaServer = request.getfixturevalue("tansu" if adapter_name == "embedded" else "kafka_server")
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(adapter_name: str, server: Tansu | KafkaServer) -> dict[str, str]:
+    """A bare client's settings."""
+    return server.scram if adapter_name == "kafka_sasl_tls" and isinstance(server, KafkaServer) else {"bootstrap.servers": server.address}
+
+
+@pytest.fixture(scope="module")
+def broker(adapter_name: str, client: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Broker:
+    """With SASL and TLS it is the one that the production profile's settings come to."""
+    if adapter_name != "kafka_sasl_tls":
+        return Kafka(client)
+    return Adapters(Settings(
+        home=tmp_path_factory.mktemp("home"), profile="production", kafka_bootstrap=client["bootstrap.servers"], kafka_username=USER,
+        kafka_password=PASSWORD, kafka_ca_file=client["ssl.ca.location"], kafka_replication=1,
+    )).broker  # fmt: skip
 
 
 def numbered(first: int, stop: int) -> list[Message]:
@@ -50,21 +83,31 @@ def test_a_topic_is_created_once(broker: Broker, topic: str) -> None:
     assert broker.partitions(topic) == (0, 1, 2)
 
 
-def test_a_log_has_an_identity_of_cluster_and_topic(broker: Broker, tansu: Tansu, topic: str) -> None:
+def test_a_log_has_an_identity_of_cluster_and_topic(broker: Broker, server: Tansu | KafkaServer, topic: str) -> None:
     broker.create_topic(topic, 1)
     broker.create_topic(f"{topic}.other", 1)
     cluster, _, topic_id = broker.log_id(topic).partition("/")
-    assert cluster == tansu.cluster_id and topic_id
+    assert cluster == server.cluster_id and topic_id
     assert broker.log_id(topic) == f"{cluster}/{topic_id}" != broker.log_id(f"{topic}.other")
 
 
-def test_a_broker_that_lost_its_data_is_another_log(broker: Broker, home: Path, topic: str) -> None:
+def test_a_broker_that_comes_again_has_its_log_or_is_another(broker: Broker, server: Tansu | KafkaServer, home: Path, topic: str) -> None:
+    """Kafka keeps its logs on a disk; the embedded broker has them in memory, so that each of its starts is another cluster."""
     broker.create_topic(topic, 1)
+    broker.produce(topic, numbered(0, 10))
+    before = broker.log_id(topic)
+    if isinstance(server, KafkaServer):
+        server.kill()
+        server.restart()
+        assert broker.log_id(topic) == before
+        broker.produce(topic, numbered(10, 20))  # by the same client
+        assert values(everything(broker, topic)[0]) == list(range(20))
+        return
     second = Tansu.start(home / "broker.log")
     try:
         other = Kafka({"bootstrap.servers": second.address})
         other.create_topic(topic, 1)
-        assert other.log_id(topic) != broker.log_id(topic)
+        assert other.log_id(topic) != before
     finally:
         second.stop()
     assert second.process.returncode is not None
@@ -194,3 +237,35 @@ def test_a_message_no_broker_takes_is_refused_in_our_words(broker: Broker, topic
     broker.create_topic(topic, 1)
     with pytest.raises(QuantLakeError, match=f"not taken by topic {topic} of 127.0.0.1.*(?i:large)"):
         broker.produce(topic, [Message(b"k", b"1"), Message(b"k", b"x" * 200_000_000)])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_is_read(broker: Broker, client: dict[str, str], topic: str, codec: str) -> None:
+    from confluent_kafka import Producer
+
+    broker.create_topic(topic, 1)
+    sent = [b"%d:" % n + b"repeats " * (n % 50) for n in range(500)]
+    producer = Producer({**client, "compression.type": codec, "linger.ms": 50, "log_level": 0})
+    for value in sent:
+        producer.produce(topic, value)
+    assert producer.flush(20) == 0
+    records, ends = everything(broker, topic)
+    assert records["value"].to_pylist() == sent and ends == {0: 500}
+
+
+def test_several_producers_and_readers_at_once(broker: Broker, client: dict[str, str], topic: str) -> None:
+    broker.create_topic(topic, 3)
+    writers = [Kafka(client) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(lambda n: writers[n].produce(topic, numbered(1000 * n, 1000 * n + 500)), range(3))) == 1500
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: everything(broker, topic), range(3)))
+    assert all(values(records) == [*range(500), *range(1000, 1500), *range(2000, 2500)] for records, _ in found)
+    assert all(sum(ends.values()) == 1500 for _, ends in found)
+
+
+def test_nothing_is_skipped_where_every_offset_has_a_record(broker: Broker, topic: str) -> None:
+    broker.create_topic(topic, 2)
+    broker.produce(topic, numbered(0, 3000))
+    batches = list(broker.read(topic, {}, batch_rows=100))
+    assert sum(len(b.records) for b in batches) == 3000 and not any(b.skipped for b in batches)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantlake.contract import QuantLakeError
+from quantlake_tests.servers.certificates import Authority
 from quantlake_tests.servers.maven import jars
 
 if TYPE_CHECKING:
@@ -25,13 +26,28 @@ if TYPE_CHECKING:
 VERSION = "4.4.0"
 SETTINGS = {
     "process.roles": "broker,controller", "node.id": "1", "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "BROKER",
-    "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT", "auto.create.topics.enable": "false",
+    "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,TLS:SSL,EXPIRED:SSL", "auto.create.topics.enable": "false",
     "offsets.topic.replication.factor": "1", "offsets.topic.num.partitions": "1", "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1", "transaction.state.log.num.partitions": "1", "group.initial.rebalance.delay.ms": "0",
     "log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "100", "log.segment.delete.delay.ms": "100",
     # a killed node is let in again when its old session is over: 13 s after with the default of 9 s
     "broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "200",
 }  # fmt: skip
+
+
+USER, PASSWORD = "lander", "open:sesame 42"
+SECURE = ("SCRAM", "TLS", "EXPIRED")
+
+
+@dataclass(frozen=True)
+class Secured:
+    """Further listeners: ``scram`` takes ``USER`` by SCRAM-SHA-512 over TLS, ``tls`` anyone over TLS, ``expired`` has a certificate that
+    is too old. ``authority``: the file of who signed them."""
+
+    authority: Path
+    scram: str
+    tls: str
+    expired: str
 
 
 @dataclass
@@ -42,26 +58,42 @@ class KafkaServer:
     folder: Path
     port: int
     cluster_id: str
+    secured: Secured | None = None
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def scram(self) -> dict[str, str]:
+        """A client's settings for the listener with SASL and TLS."""
+        assert self.secured, "it was not started with `secure`"
+        return {
+            "bootstrap.servers": self.secured.scram, "security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": USER, "sasl.password": PASSWORD, "ssl.ca.location": str(self.secured.authority),
+        }  # fmt: skip
+
     @classmethod
-    def start(cls, folder: Path, port: int = 0, config: Mapping[str, str] = {}) -> "KafkaServer":
-        """Start a new, empty node in ``folder`` (port 0: a free one); ``config`` are broker settings over those above."""
+    def start(cls, folder: Path, port: int = 0, config: Mapping[str, str] = {}, *, secure: bool = False) -> "KafkaServer":
+        """Start a new, empty node in ``folder`` (port 0: a free one); ``config`` are broker settings over those above; ``secure``: with
+        the listeners of ``Secured`` too."""
         port, controller = port or _free_port(), _free_port()
+        secured, security = _secured(folder) if secure else (None, {})
+        listeners = [f"BROKER://127.0.0.1:{port}"]
+        if secured:
+            listeners += [f"{name}://{address}" for name, address in zip(SECURE, (secured.scram, secured.tls, secured.expired), strict=True)]
         settings = {
-            **SETTINGS, "log.dirs": str(folder / "data"), "advertised.listeners": f"BROKER://127.0.0.1:{port}",
-            "listeners": f"BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            **SETTINGS, **security, "log.dirs": str(folder / "data"), "advertised.listeners": ",".join(listeners),
+            "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{controller}"]),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}", **config,
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")  # "-x" would be an option
-        if _java(folder, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config").wait() != 0:
+        users = ("--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]") if secured else ()
+        if _java(folder, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, *users, "--config").wait() != 0:
             raise RuntimeError(f"Kafka's storage could not be formatted; the output is in {folder / 'kafka.log'}")
-        server = cls(_java(folder, "kafka.Kafka"), folder, port, cluster)
+        server = cls(_java(folder, "kafka.Kafka"), folder, port, cluster, secured)
         server._wait()
         return server
 
@@ -133,6 +165,24 @@ def delete_topic(address: str, topic: str) -> None:
         time.sleep(0.01)
 
 
+def add_partitions(address: str, topic: str, partitions: int) -> None:
+    """So that it has so many."""
+    from confluent_kafka.admin import NewPartitions
+
+    admin = _admin(address)
+    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+
+
+def configure(address: str, topic: str, config: Mapping[str, str]) -> None:
+    """Set some of a topic's settings; the others stay."""
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = _admin(address)
+    admin.incremental_alter_configs([resource])[resource].result()
+
+
 def truncate(server: KafkaServer, topic: str, partition: int, keep_batches: int) -> None:
     """Stop the node, cut the partition's log behind the first ``keep_batches`` batches of its files, and start it again.
 
@@ -158,6 +208,19 @@ def truncate(server: KafkaServer, topic: str, partition: int, keep_batches: int)
         if file.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
             file.unlink()
     server.restart()
+
+
+def _secured(folder: Path) -> tuple[Secured, dict[str, str]]:
+    """Certificates, the listeners' addresses, and their settings."""
+    authority = Authority(folder / "tls")
+    good, old = authority.issue("broker"), authority.issue("expired", days=-2)
+    addresses = [f"127.0.0.1:{_free_port()}" for _ in SECURE]
+    settings = {
+        "ssl.keystore.type": "PEM", "ssl.keystore.location": str(good), "listener.name.expired.ssl.keystore.type": "PEM",
+        "listener.name.expired.ssl.keystore.location": str(old), "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.scram.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    }  # fmt: skip
+    return Secured(authority.file, *addresses), settings
 
 
 def _admin(address: str) -> "AdminClient":

@@ -3,6 +3,7 @@
 Here: producing, topics, log identity. Not here: how a topic is read (``reading``), decoding, offsets (landing keeps them).
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,6 +11,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from quantlake.adapters.broker.reading import SILENCE_SECONDS, Reading
+from quantlake.adapters.broker.refusal import Refusals
 from quantlake.contract import QuantLakeError
 from quantlake.ports import Batch, Message
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Producer
     from confluent_kafka.admin import AdminClient
 
+REFUSED_SECONDS = 1.0
 MESSAGE_BYTES = 64 << 20  # the client's own limit (1 MB by default, before compression) stands aside: the broker decides
 
 
@@ -24,9 +27,10 @@ class Kafka:
     """A cluster reached by ``client`` settings (librdkafka's names). Raises ``QuantLakeError`` naming the address."""
 
     def __init__(self, client: Mapping[str, Any], *, replication: int = 1) -> None:
-        self._client = {**client, "socket.connection.setup.timeout.ms": 5000}
-        self._replication = replication
         self.address = str(client["bootstrap.servers"])
+        self._refusals = Refusals(self.address, str(client.get("security.protocol", "PLAINTEXT")))
+        self._client = {**client, "socket.connection.setup.timeout.ms": 5000, "error_cb": self._refusals.heard}
+        self._replication = replication
 
     def log_id(self, topic: str) -> str:
         from confluent_kafka import TopicCollection
@@ -37,14 +41,14 @@ class Kafka:
             described = admin.describe_topics(TopicCollection([topic]), request_timeout=SILENCE_SECONDS)[topic].result()
             cluster = admin.describe_cluster(request_timeout=SILENCE_SECONDS).result().cluster_id
         except Exception as error:
-            raise self._unreachable(error) from error
+            raise self._refusals.error(error) from error
         return f"{cluster}/{described.topic_id}"
 
     def partitions(self, topic: str) -> tuple[int, ...]:
         try:
-            found = self._admin.list_topics(topic, timeout=SILENCE_SECONDS).topics[topic]
+            found = self._described(topic).topics[topic]
         except Exception as error:
-            raise self._unreachable(error) from error
+            raise self._refusals.error(error) from error
         if found.error is not None or not found.partitions:
             raise QuantLakeError(f"there is no topic {topic} on {self.address}; `quantlake contract register` creates it")
         return tuple(sorted(found.partitions))
@@ -55,11 +59,15 @@ class Kafka:
 
         new = NewTopic(topic, num_partitions=partitions, replication_factor=self._replication)
         try:
+            self._described(topic)
             self._admin.create_topics([new], request_timeout=SILENCE_SECONDS)[topic].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
-            raise self._unreachable(error) from error
+            raise self._refusals.error(error) from error
+        deadline = time.monotonic() + SILENCE_SECONDS
+        while not self._described(topic).topics[topic].partitions and time.monotonic() < deadline:  # a cluster answers before it shows it
+            time.sleep(0.02)
         return True
 
     def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20) -> Iterator[Batch]:
@@ -81,8 +89,8 @@ class Kafka:
     def produce(self, topic: str, messages: Iterable[Message]) -> int:
         from confluent_kafka import KafkaException
 
-        producer = self._producer
         self.partitions(topic)  # a producer never creates a topic
+        producer = self._producer
         refused: list[str] = []
         delivered = 0
 
@@ -109,8 +117,22 @@ class Kafka:
             producer.purge()  # what it still holds must not go out with the next messages
             del self._producer
             why = refused[0] if refused else "no acknowledgement in 60 s"
-            raise QuantLakeError(f"{unsent} messages were not taken by topic {topic} of {self.address}: {why}")
+            raise self._refusals.error(QuantLakeError(f"{unsent} messages were not taken by topic {topic} of {self.address}: {why}"))
         return delivered
+
+    def _described(self, topic: str) -> Any:
+        """What the cluster says of a topic; a refusal is heard soon, an answer is waited for as long as for any."""
+        from confluent_kafka import KafkaException
+
+        try:
+            found = self._admin.list_topics(topic, timeout=REFUSED_SECONDS)
+        except KafkaException:
+            self._admin.poll(0)
+            if self._refusals.any:
+                raise
+            found = self._admin.list_topics(topic, timeout=SILENCE_SECONDS - REFUSED_SECONDS)
+        self._refusals.over()
+        return found
 
     @cached_property
     def _admin(self) -> "AdminClient":
@@ -135,11 +157,12 @@ class Kafka:
     ) -> Iterator[tuple[Reading, tuple[int, ...]]]:
         from confluent_kafka import KafkaException
 
+        partitions = self.partitions(topic)
         consumer = self.consumer(more)
         try:
-            yield Reading(consumer, topic, self.address, batch_rows, batch_bytes), self.partitions(topic)
-        except KafkaException as error:
-            raise self._unreachable(error) from error
+            yield Reading(consumer, topic, self.address, batch_rows, batch_bytes), partitions
+        except (KafkaException, QuantLakeError) as error:
+            raise self._refusals.error(error) from error
         finally:
             consumer.close()
 
@@ -153,9 +176,3 @@ class Kafka:
              "fetch.wait.max.ms": 50, "queued.min.messages": 50_000,
              "queued.max.messages.kbytes": 8192, "fetch.queue.backoff.ms": 10, **(more or {})}
         )  # fmt: skip
-
-    def _unreachable(self, error: Exception) -> QuantLakeError:
-        if isinstance(error, QuantLakeError):
-            return error
-        detail = str(error.args[0]) if error.args else type(error).__name__
-        return QuantLakeError(f"no broker answers at {self.address} ({detail}); start one with `quantlake up`, or set QUANTLAKE_KAFKA_BOOTSTRAP")

@@ -15,6 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from quantlake.contract import QuantLakeError
 from quantlake.ports import Batch, LogBrokenError, LostRange, Records
@@ -53,15 +54,13 @@ class Reading:
             records, ends = self._poll(to_end=True)
             if len(records) or ends:
                 last_heard = time.monotonic()
-                for p in np.unique(records.partitions).tolist():
-                    mine = records.partitions == p
-                    self._reached[p] = int(records.offsets[mine].max()) + 1
-                    overtaken |= {p} if records.timestamps[mine].max() > began else set()
+                overtaken.update(records.partitions[records.timestamps > began].tolist())
+                skipped = self._gone_on(records, ends)
                 if deadline == math.inf and open_ends <= overtaken:
                     deadline = last_heard + OVERTIME_SECONDS
                 if last_heard > deadline:
                     ends = {p: self._reached[p] for p in open_ends} | ends
-                yield Batch(records, ends, self._first())
+                yield Batch(records, ends, self._first(), skipped=skipped)
                 open_ends -= set(ends)
                 self._over |= set(ends)
                 for p in ends:
@@ -76,10 +75,8 @@ class Reading:
         looked = time.monotonic()
         while not stop.is_set():
             records, ends = self._poll(to_end=False)
-            for p in np.unique(records.partitions).tolist():
-                self._reached[p] = int(records.offsets[records.partitions == p].max()) + 1
-            self._reached |= ends
-            yield Batch(records, ends, self._first(), self._behind())
+            skipped = self._gone_on(records, ends)
+            yield Batch(records, ends, self._first(), self._behind(), skipped)
             if time.monotonic() - looked > NEW_PARTITIONS_SECONDS:
                 looked = time.monotonic()
                 try:
@@ -88,24 +85,24 @@ class Reading:
                     raise QuantLakeError(f"topic {self._topic} of {self._address}: the broker does not answer ({error})") from error
                 if new := set(found) - known:
                     known |= new
+                    self._reached |= dict.fromkeys(new, 0)
                     self._consumer.incremental_assign([self._at(p, 0) for p in sorted(new)])
 
     def _begin(self, partitions: Sequence[int], start: Mapping[int, int]) -> None:
         """Assign every partition; raises ``LogBrokenError`` where a log no longer holds what it has to."""
         lost = [found for p, o in start.items() if o > 0 and (found := self._probe(p, o))]
-        places = []
+        self._reached = {}
         for p in partitions:
             low = 0 if start.get(p) else self._watermarks(p)[0]
             if low and p in start:
                 lost.append(LostRange(p, 0, low, "expired"))
             elif low:
                 self._begins[p] = low
-            places.append(self._at(p, start.get(p, 0) or low))
+            self._reached[p] = start.get(p, 0) or low
         if lost:
             told = "; ".join(map(str, lost))
             raise LogBrokenError(f"topic {self._topic} of {self._address}: {told}", lost)
-        self._reached = {p: o for p, o in start.items() if p in partitions}
-        self._consumer.assign(places)
+        self._consumer.assign([self._at(p, o) for p, o in self._reached.items()])
 
     def _probe(self, partition: int, offset: int) -> LostRange | None:
         """Look at ``offset - 1``, which was read before: a log that ends below it gives no error and no end, for ever.
@@ -165,6 +162,18 @@ class Reading:
             _, high = self._consumer.get_watermark_offsets(self._at(p, 0), cached=True)
             total += max(0, high - reached)
         return total
+
+    def _gone_on(self, records: Records, ends: Mapping[int, int]) -> dict[int, npt.NDArray[np.int64]]:
+        """Be where these records and ends are; the ranges without a record on the way there."""
+        skipped = {}
+        for p in {*np.unique(records.partitions).tolist(), *ends}:
+            first, own = self._reached[p], records.offsets[records.partitions == p]
+            self._reached[p] = end = max(int(own[-1]) + 1 if len(own) else first, ends.get(p, first))
+            if end - first != len(own):
+                edges = np.concatenate([[first - 1], own, [end]])
+                (at,) = np.nonzero(np.diff(edges) > 1)
+                skipped[p] = np.stack([edges[at] + 1, edges[at + 1]], axis=1)
+        return skipped
 
     def _first(self) -> Mapping[int, int]:
         begins, self._begins = self._begins, {}
