@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
 UV = .venv-uv/bin/uv
 
-.PHONY: install demo test dev lint faults browser clean
+.PHONY: install demo test test-servers servers dev lint faults browser clean
 
 install: .venv/.installed
 
@@ -20,6 +20,14 @@ dev: install
 
 test: install
 	.venv/bin/python -m pytest
+
+# Every port's suite over every adapter that can be had here, then what else needs real servers; the matrix is kept as a page.
+test-servers: install
+	.venv/bin/python -m pytest quantlake_tests/ports -m 'not faults and not browser' --matrix docs/port-matrix.md
+	.venv/bin/python -m pytest quantlake_tests --ignore quantlake_tests/ports -m servers
+
+servers: install
+	.venv/bin/python -m quantlake_tests.servers
 
 lint: install
 	.venv/bin/ruff check quantlake quantlake_tests

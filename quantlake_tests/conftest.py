@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from quantlake.adapters.broker.tansu import Tansu
     from quantlake.adapters.lake.iceberg import Iceberg
     from quantlake.adapters.registry.sqlite import SqliteRegistry
+<<<<<<< HEAD
     from quantlake_tests.servers.iceberg_rest import IcebergRestServer
     from quantlake_tests.servers.moto import MotoServer
     from quantlake_tests.servers.kafka import KafkaServer
+=======
+    from quantlake_tests.servers.apicurio import ApicurioServer
+    from quantlake_tests.servers.clickhouse import ClickHouseServer
+    from quantlake_tests.servers.postgres import PostgresServer
+    from quantlake_tests.servers.processes import Server
+    from quantlake_tests.servers.redis import RedisServer
+
+S = TypeVar("S", bound="Server")
+>>>>>>> stores
 
 
 @contextmanager
@@ -91,6 +101,7 @@ def registry(home: Path) -> SqliteRegistry:
     return SqliteRegistry(home / "registry.db")
 
 
+<<<<<<< HEAD
 @pytest.fixture(scope="session")
 def moto() -> Iterator[MotoServer]:
     """S3 and Glue, with the bucket ``lake``."""
@@ -116,3 +127,49 @@ def iceberg_rest(moto: MotoServer) -> Iterator[IcebergRestServer]:
         server = IcebergRestServer.start(folder, "s3://lake/rest", moto.s3)
         yield server
         server.stop()
+=======
+@contextmanager
+def serving(why_not: Callable[[], str | None], start: Callable[[Path], S]) -> Iterator[S]:
+    """A server over a folder of its own; the test is skipped where it cannot run here."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with temporary_folder() as folder:
+        server = start(folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    from quantlake_tests.servers import redis
+
+    with serving(redis.why_not, redis.RedisServer.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    from quantlake_tests.servers import postgres
+
+    with serving(postgres.why_not, postgres.PostgresServer.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def apicurio_server() -> Iterator[ApicurioServer]:
+    from quantlake_tests.servers import apicurio
+
+    with serving(apicurio.why_not, apicurio.ApicurioServer.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server() -> ClickHouseServer:
+    from quantlake_tests.servers import clickhouse
+
+    if reason := clickhouse.why_not():
+        pytest.skip(reason)
+    return clickhouse.ClickHouseServer.found()
+>>>>>>> stores

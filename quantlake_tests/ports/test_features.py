@@ -1,5 +1,7 @@
 """What every feature store does: the newest online, the past as it was known offline."""
 
+import json
+import math
 import subprocess
 import sys
 from collections.abc import Collection
@@ -25,7 +27,10 @@ from quantlake.contract import (
     Timestamp,
 )
 from quantlake.datasets.market.trades import trades
+from quantlake_tests.ports.children import child, ended, said, told
+from quantlake_tests.servers.redis import RedisServer
 
+PORT = "FeatureStore"
 NOON = datetime(2013, 10, 7, 12, tzinfo=UTC)
 DAY = date(2013, 10, 7)
 MINUTE = timedelta(minutes=1)
@@ -72,9 +77,25 @@ def lake() -> MemoryLake:
     return MemoryLake()
 
 
+@pytest.fixture(params=["embedded", pytest.param("redis", marks=pytest.mark.servers)])
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def store(tmp_path: Path, lake: MemoryLake) -> FeastStore:
-    return FeastStore(tmp_path / "feast", lake.read, None, tmp_path / "locks")
+def online_store(adapter_name: str, request: pytest.FixtureRequest) -> dict[str, Any] | None:
+    """How the online store is configured; it is empty."""
+    if adapter_name == "embedded":
+        return None
+    server: RedisServer = request.getfixturevalue("redis_server")
+    with server.client() as client:
+        client.flushall()
+    return {"type": "redis", "connection_string": server.connection}
+
+
+@pytest.fixture
+def store(tmp_path: Path, lake: MemoryLake, online_store: dict[str, Any] | None) -> FeastStore:
+    return FeastStore(tmp_path / "feast", lake.read, online_store, tmp_path / "locks")
 
 
 def row(minute: float, volume: float | None = 1, known: float | None = None, symbol: str = "IBM", **other: Any) -> dict[str, Any]:
@@ -142,6 +163,68 @@ def test_a_withdrawn_row_does_not_stay_online(store: FeastStore) -> None:
     assert online(store, "BAC") == [2]
 
 
+def test_extreme_numbers_and_times_come_back_exactly(store: FeastStore) -> None:
+    before, after = -200 * 365 * 24 * 60, 200 * 365 * 24 * 60
+    numbers = [float("inf"), float("-inf"), 5e-324, -1.7976931348623157e308, 0.0, -0.0]
+    counts = [2**63 - 1, -(2**63), 0, -1, None, 1]
+    rows = [row(after if n % 2 else before, x, symbol=f"S{n}", trade_count=c) for n, (x, c) in enumerate(zip(numbers, counts, strict=True))]
+    assert store.write_online(VIEW, table(*rows)) == len(rows)
+    found = store.read_online(VIEW, {"symbol": [r["symbol"] for r in rows], "venue": ["usa"] * len(rows)})
+    assert list(map(repr, found["volume"].to_pylist())) == list(map(repr, numbers))
+    assert found["trade_count"].to_pylist() == counts
+    assert store.write_online(VIEW, table(row(0, float("nan"), symbol="S0"), row(0, 1.0, symbol="S1"))) == 1
+    assert math.isnan(online(store, "S0")[0] or 0) and online(store, "S1") == [float("-inf")]
+
+
+def test_a_row_from_before_1970_is_online_also_after_a_withdrawal(store: FeastStore) -> None:
+    old = row(-200 * 365 * 24 * 60, 7.0)
+    assert store.write_online(VIEW, table(old)) == 1
+    assert online(store, "IBM") == [7]
+    assert store.withdraw(VIEW, table(old), table) == 1
+    assert online(store, "IBM") == [None]
+    assert store.write_online(VIEW, table({**old, "volume": 8.0})) == 1
+    assert online(store, "IBM") == [8]
+
+
+def test_any_text_names_an_entity(store: FeastStore) -> None:
+    names = ["", " ", "IBM ", "ibm", "a,b", "a\nb", "a\0b", "é", "e\u0301", "東京 🚀", "שלום", "x" * 100_000, "'; DROP TABLE t --"]
+    assert store.write_online(VIEW, table(*(row(0, float(n), symbol=name) for n, name in enumerate(names)))) == len(names)
+    assert online(store, *names, "x" * 99_999) == [*range(len(names)), None]
+
+
+def test_ten_thousand_entities_are_asked_at_once(store: FeastStore) -> None:
+    names = [f"S{n}" for n in range(10_000)]
+    assert store.write_online(VIEW, table(*(row(0, float(n), symbol=s) for n, s in enumerate(names)))) == 10_000
+    assert online(store, *reversed(names)) == [*reversed(range(10_000))]
+
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from quantlake_tests.ports.test_features import VIEW, FeastStore, row, table
+repo, locks, config, number = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4])
+store = FeastStore(repo, lambda spec, dates: spec.arrow.empty_table(), config, locks)
+store.apply([VIEW])
+print("ready", flush=True)
+sys.stdin.readline()
+for minute in range(number, 40, 4):
+    store.write_online(VIEW, table(*(row(minute, float(minute), symbol=f"S{n}") for n in range(20))))
+"""
+
+
+def test_processes_that_write_at_once_leave_the_newest(store: FeastStore, tmp_path: Path, online_store: dict[str, Any] | None) -> None:
+    """Where the online store is shared, they are on machines of their own: nothing but the server keeps them apart."""
+    store.apply([VIEW])
+    places = [tmp_path / str(n) if online_store else tmp_path for n in range(4)]
+    writers = [child(WRITER, place / "feast", place / "locks", json.dumps(online_store), str(n)) for n, place in enumerate(places)]
+    for writer in writers:
+        assert said(writer) == "ready"
+    for writer in writers:
+        told(writer, "go")
+    assert [ended(writer) for writer in writers] == [0, 0, 0, 0]
+    assert online(store, *(f"S{n}" for n in range(20))) == [39.0] * 20
+
+
 def test_many_entities(store: FeastStore) -> None:
     names = [f"S{n}" for n in range(2_500)]
     assert store.write_online(VIEW, table(*(row(0, float(n), symbol=s) for n, s in enumerate(names)))) == 2_500
@@ -196,11 +279,13 @@ def test_feasts_own_materialize_works(store: FeastStore, lake: MemoryLake) -> No
     assert store.write_online(VIEW, table(row(10, 2.0))) == 1
 
 
-def test_apply_repeats_changes_and_refuses(store: FeastStore, tmp_path: Path, lake: MemoryLake) -> None:
+def test_apply_repeats_changes_and_refuses(
+    store: FeastStore, tmp_path: Path, lake: MemoryLake, online_store: dict[str, Any] | None
+) -> None:
     store.apply([VIEW])
     registered = store.feast.get_feature_view("activity").last_updated_timestamp
     store.apply([VIEW])
-    FeastStore(tmp_path / "feast", lake.read, None, tmp_path / "locks").apply([VIEW])
+    FeastStore(tmp_path / "feast", lake.read, online_store, tmp_path / "locks").apply([VIEW])
     assert store.feast.get_feature_view("activity").last_updated_timestamp == registered
     wider = make_view("activity", "market", Column("depth", Float, "Depth.", null=True))
     store.apply([wider])

@@ -35,7 +35,11 @@ from quantlake.contract import (
     Timestamp,
     Vector,
 )
+from quantlake_tests.conftest import temporary_folder
+from quantlake_tests.ports.children import child, ended, said, told
+from quantlake_tests.servers.postgres import PostgresServer
 
+PORT = "VectorStore"
 ROOT = Path(__file__).parents[2]
 JANUARY, LATER, FEBRUARY = date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 29)
 COLUMNS = (
@@ -53,15 +57,22 @@ COLUMNS = (
 )
 
 
+@pytest.fixture(scope="module", params=["embedded", pytest.param("postgres", marks=pytest.mark.servers)])
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def store() -> Iterator[PgVector]:
-    """A home that every user can pass through: there the data stay in it, also where root runs the tests."""
-    home = Path(tempfile.mkdtemp(prefix="quantlake-test-"))
-    home.chmod(0o755)
-    vectors = PgVector.embedded(home / "vectors", home / "locks")
-    yield vectors
-    vectors.close()
-    shutil.rmtree(home)
+def store(adapter_name: str, request: pytest.FixtureRequest) -> Iterator[PgVector]:
+    """A home that every user can pass through: there the embedded data stay in it, also where root runs the tests."""
+    with temporary_folder() as home:
+        if adapter_name == "postgres":
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            vectors = PgVector.server(server.dsn, home / "locks")
+        else:
+            vectors = PgVector.embedded(home / "vectors", home / "locks")
+        yield vectors
+        vectors.close()
 
 
 @pytest.fixture
@@ -93,6 +104,83 @@ def test_every_type_comes_back_as_it_was(store: PgVector, spec: TableSpec) -> No
     store.publish(spec, [JANUARY], rows)
     assert store.read(spec).equals(rows)
     assert store.read(spec, columns=["tags", "id"]).equals(rows.select(["tags", "id"]))
+
+
+def test_numbers_times_and_texts_at_their_ends_come_back(store: PgVector, spec: TableSpec) -> None:
+    far = np.zeros(384, np.float32)
+    far[:4] = (3.4028235e38, -3.4028235e38, 1e-45, -0.0)
+    rows = _rows(
+        spec,
+        {"id": "a", "ratio": -0.0, "known_at": datetime(1, 1, 1, tzinfo=UTC), "embedding": far.tolist()},
+        {"id": "b", "ratio": 5e-324, "known_at": datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), "embedding": [0.0] * 384},
+        {"id": "c", "ratio": -1.7976931348623157e308, "title": "東" * 3_000_000, "body": bytes(range(256)) * 40_000},
+        {"id": "d", "ratio": float("-inf"), "tags": [str(n) for n in range(20_000)], "price": Decimal("99999999999999999999.999999999999999999")},
+    )
+    store.publish(spec, [JANUARY], rows)
+    assert store.read(spec).equals(rows)
+    assert str(store.read(spec)["ratio"][0].as_py()) == "-0.0"
+    store.publish(spec, [JANUARY], _rows(spec, {"ratio": float("nan")}))
+    assert np.isnan(store.read(spec)["ratio"][0].as_py())
+
+
+def test_ids_of_any_length_and_script_are_kept_and_in_order(store: PgVector, spec: TableSpec) -> None:
+    ids = ["", " ", "A", "a", "a b", "aa", "e\u0301", "é", "שלום", "東京", "🚀", "x" * 2_600]  # the key's index takes 2,704 bytes
+    store.publish(spec, [JANUARY], _rows(spec, *({"id": i} for i in reversed(ids))))
+    assert _ids(store.read(spec)) == sorted(ids)
+    with pytest.raises(QuantLakeError, match="index row|maximum"):
+        store.publish(spec, [JANUARY], _rows(spec, {"id": os.urandom(4_000).hex()}))
+    assert len(store.read(spec)) == len(ids)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_vector_with_a_number_that_is_none_is_refused(store: PgVector, spec: TableSpec, number: str) -> None:
+    with pytest.raises(QuantLakeError, match="not allowed in vector") as caught:
+        store.publish(spec, [JANUARY], _rows(spec, {"embedding": [float(number), *[0.0] * 383]}))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(QuantLakeError, match="not allowed in vector"):
+        store.nearest(spec, [float(number), *[0.0] * 383], 1)
+
+
+def test_ten_thousand_rows_are_published_at_once(store: PgVector, spec: TableSpec) -> None:
+    vectors = np.random.default_rng(1).normal(size=(10_000, 384)).astype(np.float32)
+    rows = pa.table(
+        {**{c.name: pa.nulls(10_000, c.type.arrow) for c in COLUMNS}, "id": [f"{n:05}" for n in range(10_000)], "title": ["t"] * 10_000,
+         "known_at": pa.array([datetime(2024, 1, 30, tzinfo=UTC)] * 10_000), "partition_date": [JANUARY] * 10_000,
+         "embedding": pa.array(list(vectors))}, schema=spec.arrow,
+    )  # fmt: skip
+    store.publish(spec, [JANUARY], rows)
+    assert store.counts(spec) == {JANUARY: 10_000}
+    assert store.read(spec, columns=["id", "embedding"]).equals(rows.select(["id", "embedding"]))
+    found = store.nearest(spec, vectors[7].tolist(), 10_000)
+    assert _ids(found)[0] == "00007" and len(found) <= 10_000
+
+
+WRITER = """
+import sys
+from quantlake_tests.ports.test_vectors import *
+from quantlake_tests.ports.test_vectors import _rows
+store = PgVector.server(sys.argv[1], Path(sys.argv[2]))
+spec = TableSpec("embedding", "test", "contended", COLUMNS, "month", ("id",))
+print("ready", flush=True)
+sys.stdin.readline()
+store.ensure(spec)
+for _ in range(5):
+    rows = [{"id": str(n), "title": sys.argv[3], "partition_date": day} for n in range(100) for day in (JANUARY, FEBRUARY)]
+    store.publish(spec, [JANUARY, FEBRUARY], _rows(spec, *rows))
+"""
+
+
+def test_processes_that_publish_the_same_dates_leave_one_of_them_whole(store: PgVector, tmp_path: Path) -> None:
+    """Each with locks of its own, as on machines of their own."""
+    writers = [child(WRITER, store._dsn(), tmp_path / str(n), str(n)) for n in range(3)]
+    for writer in writers:
+        assert said(writer) == "ready"
+    for writer in writers:
+        told(writer, "go")
+    assert [ended(writer) for writer in writers] == [0, 0, 0]
+    spec = TableSpec("embedding", "test", "contended", COLUMNS, "month", ("id",))
+    assert store.counts(spec) == {JANUARY: 100, FEBRUARY: 100}
+    assert len(set(store.read(spec)["title"].to_pylist())) == 1
 
 
 def test_publishing_replaces_its_dates_and_no_other(store: PgVector, spec: TableSpec) -> None:

@@ -6,16 +6,18 @@ Feast's import costs 4 to 7 s of CPU, so it happens in the first call and not be
 
 import hashlib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 
+from quantlake.adapters.features.redis_online import RedisOnline
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import FeatureView, Float, Integer, QuantLakeError, TableSpec, Text
 
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from feast.protos.feast.types.Value_pb2 import Value
 
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+NEVER = datetime(2, 1, 1, tzinfo=UTC)  # the times of an entity whose rows are gone: any row is newer
 PROJECT = "quantlake"
-CHUNK = 1_000  # entities a read: SQLite bounds the variables of a statement
+CHUNK = 1_000  # entities a turn: SQLite bounds the variables of a statement, Redis the length of a turn
 TIMES = ("event_time", "known_at")
 Key = tuple[Any, ...]
 Times = tuple[int, int]  # TIMES in microseconds since 1970
@@ -53,15 +56,15 @@ class FeastStore:
     ) -> None:
         self._repo, self._read, self._locks = repo, read, locks
         self._known: set[str] = set()
-        self._online: dict[str, Any] = dict(online) if online else {"type": "sqlite", "path": str(repo / "online.db")}
-        if self._online["type"] == "redis":
-            self._online.setdefault("skip_dedup", True)  # Feast's own comparison drops corrections of the same event time
+        online = online or {"type": "sqlite", "path": str(repo / "online.db")}
+        self._redis = RedisOnline(online) if online["type"] == "redis" else None
+        self._online = self._redis.config if self._redis else dict(online)
         self._registry = registry or f"sqlite:///{repo / 'registry.db'}"
 
     @cached_property
     def feast(self) -> "FeastFeatureStore":
         """Feast's own store, for notebooks: what is asked of it is point-in-time too."""
-        with _quiet():
+        with self._calls():
             from feast import FeatureStore
             from feast.repo_config import RepoConfig
 
@@ -89,7 +92,7 @@ class FeastStore:
         for view in views:
             _check(view)
         store = self.feast
-        with self._lock(), _quiet():
+        with self._lock(), self._calls():
             tags = {view.name: self._tags(view.name) for view in views}
             clash = [v.path for v in views if tags[v.name].get("path", v.path) != v.path]
             if clash:
@@ -106,33 +109,35 @@ class FeastStore:
         Returns how many entities were written.
         """
         self._require(view)
-        newest = _newest(view, rows)
-        with self._lock(), _quiet():
-            stored = self._stored_times(view, list(newest))
-            fresh = [row for key, row in newest.items() if key not in stored or stored[key] <= _times(row)]
-            if fresh:
-                data = [_online_row(view, row) for row in fresh]
-                self._provider.online_write_batch(self.feast.config, self._view(view), data, None)
-        return len(fresh)
+        newest, written = _newest(view, rows), 0
+        for keys in _batched(newest, CHUNK):
+            with self._turn():
+                stored = self._stored_times(view, keys)
+                written += self._write(view, [newest[key] for key in keys if key not in stored or stored[key] <= _times(newest[key])])
+        return written
 
     def withdraw(self, view: FeatureView, gone: pa.Table, remaining: Callable[[], pa.Table]) -> int:
         """Take back rows that the offline table is about to lose; before its commit, so that a kill between repeats it.
 
         An entity that shows one of ``gone`` gets the newest of its ``remaining()`` rows, nulls where it has none. Returns how many.
-        Redis keeps a newer timestamp than the one offered: there the entity changes with its next newer row.
         """
         self._require(view)
         lost: dict[Key, set[Times]] = {}
         for row in gone.select([*view.entities, "event_time", "known_at"]).to_pylist():
             lost.setdefault(tuple(row[key] for key in view.entities), set()).add(_times(row))
-        with self._lock(), _quiet():
-            shown = [key for key, times in self._stored_times(view, list(lost)).items() if times in lost[key]]
-            if shown:
-                newest = _newest(view, remaining())
-                nothing = dict.fromkeys((c.name for c in view.features), None) | {"event_time": EPOCH, "known_at": EPOCH}
-                rows = [newest.get(key) or nothing | dict(zip(view.entities, key, strict=True)) for key in shown]
-                self._provider.online_write_batch(self.feast.config, self._view(view), [_online_row(view, row) for row in rows], None)
-        return len(shown)
+
+        def shown(keys: Sequence[Key]) -> list[Key]:
+            return [key for key, times in self._stored_times(view, keys).items() if times in lost[key]]
+
+        with self._calls():
+            if not any(shown(keys) for keys in _batched(lost, CHUNK)):
+                return 0
+        newest, withdrawn = _newest(view, remaining()), 0
+        nothing = dict.fromkeys((c.name for c in view.features), None) | dict.fromkeys(TIMES, NEVER)
+        for keys in _batched(lost, CHUNK):
+            with self._turn():
+                withdrawn += self._write(view, [newest.get(k) or nothing | dict(zip(view.entities, k, strict=True)) for k in shown(keys)])
+        return withdrawn
 
     def read_online(self, view: FeatureView, entities: Mapping[str, Sequence[Any]]) -> pa.Table:
         """Join keys and features, a row an entity in the order asked, null where unknown. The ttl is not applied here."""
@@ -143,7 +148,7 @@ class FeastStore:
         asked = {key: list(entities[key]) for key in view.entities}
         if not asked[view.entities[0]]:
             return schema.empty_table()
-        with _quiet():
+        with self._calls():
             features = [f"{view.name}:{c.name}" for c in view.features]
             found = self.feast.get_online_features(features=features, entity_rows=asked).to_dict()
         return pa.table({name: found[name] for name in schema.names}, schema=schema)
@@ -161,7 +166,7 @@ class FeastStore:
             return schema.empty_table()
         asked = entity_rows.select([*view.entities, "event_timestamp"])
         asked = asked.append_column("_row", pa.array(range(len(asked)), pa.int64()))
-        with _quiet():
+        with self._calls():
             features = [f"{view.name}:{name}" for name in wanted]
             job = self.feast.get_historical_features(asked.to_pandas(), features, filter_by_created_timestamp=True)
             found = job.to_arrow().sort_by("_row")
@@ -169,6 +174,24 @@ class FeastStore:
 
     def _lock(self) -> AbstractContextManager[None]:
         return file_lock(self._locks / "feast", what=f"the feature store in {self._repo}")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Be the only writer online: of this machine, and of all where a Redis is shared."""
+        with self._lock(), self._calls():
+            if self._redis is None:
+                yield
+            else:
+                store: Any = self._provider.online_store
+                with self._redis.turn(store._get_client(self.feast.config.online_store)):
+                    yield
+
+    @contextmanager
+    def _calls(self) -> Iterator[None]:
+        """Around what Feast does: its warnings of its own dependencies' ways are silenced, its online store's errors put in a line."""
+        with warnings.catch_warnings(), self._redis.errors() if self._redis else nullcontext():
+            warnings.simplefilter("ignore")
+            yield
 
     @cached_property
     def _provider(self) -> "Provider":
@@ -192,7 +215,7 @@ class FeastStore:
         """Register the view if nobody has; a changed definition waits for ``apply``."""
         if view.name in self._known:
             return
-        with _quiet():
+        with self._calls():
             store, registered = self.feast, self._tags(view.name)
             if not registered:
                 self.apply([view])
@@ -202,14 +225,18 @@ class FeastStore:
     def _stored_times(self, view: FeatureView, keys: Sequence[Key]) -> dict[Key, Times]:
         """(event_time, known_at) of the entities that are online."""
         stored: dict[Key, Times] = {}
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
-            entities = [_entity_key(view, key) for key in chunk]
-            found = self._provider.online_read(self.feast.config, self._view(view), entities, list(TIMES))
-            for key, (_, values) in zip(chunk, found, strict=True):
-                if values and all(t in values for t in TIMES):
-                    stored[key] = (values[TIMES[0]].int64_val, values[TIMES[1]].int64_val)
+        entities = [_entity_key(view, key) for key in keys]
+        found = self._provider.online_read(self.feast.config, self._view(view), entities, list(TIMES))
+        for key, (_, values) in zip(keys, found, strict=True):
+            times = [values[t] for t in TIMES if t in values] if values else []
+            if times and all(t.HasField("int64_val") for t in times):  # of an unknown entity Redis gives values without content
+                stored[key] = (times[0].int64_val, times[1].int64_val)
         return stored
+
+    def _write(self, view: FeatureView, rows: Sequence[Mapping[str, Any]]) -> int:
+        if rows:
+            self._provider.online_write_batch(self.feast.config, self._view(view), [_online_row(view, row) for row in rows], None)
+        return len(rows)
 
 
 def _check(view: FeatureView) -> None:
@@ -246,6 +273,13 @@ def _newest(view: FeatureView, rows: pa.Table) -> dict[Key, dict[str, Any]]:
     return {tuple(row[key] for key in view.entities): row for row in last}
 
 
+def _batched(keys: Iterable[Key], size: int) -> Iterator[tuple[Key, ...]]:
+    """``itertools.batched``, which Python has from 3.12 on."""
+    left = iter(keys)
+    while chunk := tuple(islice(left, size)):
+        yield chunk
+
+
 def _times(row: Mapping[str, Any]) -> Times:
     return (row["event_time"] - EPOCH) // MICROSECOND, (row["known_at"] - EPOCH) // MICROSECOND
 
@@ -267,11 +301,3 @@ def _online_row(view: FeatureView, row: Mapping[str, Any]) -> tuple["EntityKey",
         field = "double_val" if column.type is Float else "int64_val"
         values[column.name] = Value() if value is None else Value(**{field: value})
     return _entity_key(view, tuple(row[key] for key in view.entities)), values, row["event_time"], row["known_at"]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Feast warns of its own dependencies' ways."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

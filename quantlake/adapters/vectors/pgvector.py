@@ -147,19 +147,21 @@ class PgVector:
         import psycopg
         from pgvector.psycopg import register_vector
 
-        dsn = self._dsn()
+        dsn, connected = self._dsn(), False
         try:
             with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS, autocommit=True) as connection:
+                connected = True
                 if not self._prepared:
                     tables.ensure_schema(connection)
                     self._prepared = True
                 register_vector(connection)
+                connection.execute("SET timezone TO 'UTC'")  # in a server's zone the first and last years do not fit Python's times
                 yield connection
         except psycopg.Error as error:
-            raise QuantLakeError(_told(dsn, spec, error)) from None
+            raise QuantLakeError(_told(dsn, spec, error, connected)) from None
 
 
-def _told(dsn: str, spec: TableSpec, error: Exception) -> str:
+def _told(dsn: str, spec: TableSpec, error: Exception, connected: bool) -> str:
     """One line about a failure: where and what, never the password."""
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
@@ -172,7 +174,8 @@ def _told(dsn: str, spec: TableSpec, error: Exception) -> str:
     if password := parts.get("password"):
         said = said.replace(str(password), "***")
     place = f"{parts.get('user', '')}@{parts.get('host', '')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
-    return f"{spec.sql_name}: PostgreSQL at {place} refused: {said}"
+    advice = f"; check that it answers there, its sslmode and the password of {parts.get('user', 'the user')}" if not connected else ""
+    return f"{spec.sql_name}: PostgreSQL at {place} refused: {said}{advice}"
 
 
 def _arrow(cursor: "Cursor[Any]", schema: pa.Schema) -> pa.Table:

