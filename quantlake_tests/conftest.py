@@ -17,19 +17,16 @@ if TYPE_CHECKING:
     from quantlake.adapters.broker.tansu import Tansu
     from quantlake.adapters.lake.iceberg import Iceberg
     from quantlake.adapters.registry.sqlite import SqliteRegistry
-<<<<<<< HEAD
-    from quantlake_tests.servers.iceberg_rest import IcebergRestServer
-    from quantlake_tests.servers.moto import MotoServer
-    from quantlake_tests.servers.kafka import KafkaServer
-=======
     from quantlake_tests.servers.apicurio import ApicurioServer
     from quantlake_tests.servers.clickhouse import ClickHouseServer
+    from quantlake_tests.servers.iceberg_rest import IcebergRestServer
+    from quantlake_tests.servers.kafka import KafkaServer
+    from quantlake_tests.servers.moto import MotoServer
     from quantlake_tests.servers.postgres import PostgresServer
     from quantlake_tests.servers.processes import Server
     from quantlake_tests.servers.redis import RedisServer
 
 S = TypeVar("S", bound="Server")
->>>>>>> stores
 
 
 @contextmanager
@@ -101,33 +98,6 @@ def registry(home: Path) -> SqliteRegistry:
     return SqliteRegistry(home / "registry.db")
 
 
-<<<<<<< HEAD
-@pytest.fixture(scope="session")
-def moto() -> Iterator[MotoServer]:
-    """S3 and Glue, with the bucket ``lake``."""
-    from quantlake_tests.servers.moto import MotoServer, why_not
-
-    if reason := why_not():
-        pytest.skip(reason)
-    with temporary_folder() as folder:
-        server = MotoServer.start(folder)
-        server.bucket("lake")
-        yield server
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def iceberg_rest(moto: MotoServer) -> Iterator[IcebergRestServer]:
-    """An Iceberg REST catalogue whose warehouse is moto's ``s3://lake/rest``."""
-    from quantlake_tests.servers.iceberg_rest import IcebergRestServer, why_not
-
-    if reason := why_not():
-        pytest.skip(reason)
-    with temporary_folder() as folder:
-        server = IcebergRestServer.start(folder, "s3://lake/rest", moto.s3)
-        yield server
-        server.stop()
-=======
 @contextmanager
 def serving(why_not: Callable[[], str | None], start: Callable[[Path], S]) -> Iterator[S]:
     """A server over a folder of its own; the test is skipped where it cannot run here."""
@@ -172,4 +142,22 @@ def clickhouse_server() -> ClickHouseServer:
     if reason := clickhouse.why_not():
         pytest.skip(reason)
     return clickhouse.ClickHouseServer.found()
->>>>>>> stores
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    """S3 and Glue, with the bucket ``lake``."""
+    from quantlake_tests.servers.moto import MotoServer, why_not
+
+    with serving(why_not, MotoServer.start) as server:
+        server.bucket("lake")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def iceberg_rest(moto: MotoServer) -> Iterator[IcebergRestServer]:
+    """An Iceberg REST catalogue whose warehouse is moto's ``s3://lake/rest``."""
+    from quantlake_tests.servers.iceberg_rest import IcebergRestServer, why_not
+
+    with serving(why_not, lambda folder: IcebergRestServer.start(folder, "s3://lake/rest", moto.s3)) as server:
+        yield server
