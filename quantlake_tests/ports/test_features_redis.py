@@ -114,13 +114,13 @@ def test_a_server_that_wants_tls_or_another_certificate_is_said(tmp_path: Path, 
 def test_a_server_that_hangs_is_not_waited_for_without_end(tmp_path: Path, redis_server: RedisServer) -> None:
     store = opened(tmp_path, f"{redis_server.connection},socket_timeout=0.2,socket_connect_timeout=0.2")
     assert store.write_online(VIEW, table(row(0, 1.0))) == 1
-    os.kill(redis_server.pid, signal.SIGSTOP)
+    os.kill(redis_server.process.pid, signal.SIGSTOP)
     try:
         started = time.monotonic()
         assert "TimeoutError" in refusal(store, redis_server.password)
         assert time.monotonic() - started < 30
     finally:
-        os.kill(redis_server.pid, signal.SIGCONT)
+        os.kill(redis_server.process.pid, signal.SIGCONT)
     assert online(store, "IBM") == [1]
 
 

@@ -92,3 +92,7 @@ def why_not() -> str | None:
     except QuantLakeError as error:
         return str(error)
     return None
+
+
+def version() -> str:
+    return subprocess.run([programs() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]

@@ -67,11 +67,11 @@ class Server(ABC):
         return self.folder / f"{self.name}.log"
 
     @property
-    def pid(self) -> int:
-        """Of the process that was started last."""
+    def process(self) -> subprocess.Popen[bytes]:
+        """The one that was started last."""
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
-        return self._process.pid
+        return self._process
 
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -79,7 +79,7 @@ class Server(ABC):
     def run(self) -> None:
         """Start it on what is in ``folder``, and wait until it answers."""
         if self.running():
-            raise RuntimeError(f"{self.name} runs already, as process {self.pid}")
+            raise RuntimeError(f"{self.name} runs already, as process {self.process.pid}")
         user, group = self.account() or (None, None)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -121,4 +121,5 @@ class Server(ABC):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not answer at {self.address} in {self.start_seconds:.0f} s; its output is in {self.log}")
             time.sleep(0.05)
-        raise RuntimeError(f"{self.name} ended with status {process.returncode}; its output is in {self.log}")
+        last = self.log.read_text(errors="replace").strip().rpartition("\n")[2]
+        raise RuntimeError(f"{self.name} ended with status {process.returncode} ({last}); its output is in {self.log}")

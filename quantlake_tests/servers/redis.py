@@ -56,7 +56,7 @@ class RedisServer(Server):
 
         with self.client() as client:
             try:
-                return int(client.info("server")["process_id"]) == self.pid  # refused until the files are read
+                return int(client.info("server")["process_id"]) == self.process.pid  # refused until the files are read
             except RedisError:
                 return False
 
@@ -79,3 +79,8 @@ class RedisServer(Server):
 def why_not() -> str | None:
     """Why Redis cannot be run here, if it cannot."""
     return None if shutil.which("redis-server") else "there is no `redis-server`: apt-get install redis-server"
+
+
+def version() -> str:
+    said = subprocess.run(["redis-server", "--version"], check=True, capture_output=True, text=True).stdout
+    return next(word.removeprefix("v=") for word in said.split() if word.startswith("v="))
