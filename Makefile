@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
 UV = .venv-uv/bin/uv
 
-.PHONY: install demo test test-servers servers dev lint faults browser clean
+.PHONY: install demo demo-servers test test-servers servers dev lint faults browser clean
 
 install: .venv/.installed
 
@@ -14,6 +14,10 @@ install: .venv/.installed
 
 demo: install
 	.venv/bin/quantlake demo
+
+# The demo on the embedded and on the production profile, with and without kills, compared; DEMO="--without-kills --catalog glue" and so on.
+demo-servers: install
+	.venv/bin/python -m quantlake_tests.servers.demo $(DEMO)
 
 dev: install
 	.venv/bin/quantlake dev

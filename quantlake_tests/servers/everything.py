@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from quantlake_tests.servers import apicurio, clickhouse, iceberg_rest, kafka, moto, postgres, redis
+from quantlake_tests.servers.proxy import Proxy
 
 WAREHOUSE = "s3://quantlake/warehouse"
 
@@ -44,7 +45,8 @@ class Kind:
 class Servers:
     """``running``: those that were started here, by name; ``missing``: why others were not.
 
-    Each of ``running`` can be killed and restarted; ``stop`` ends all. S3 is moto's, in memory: a restart loses the lake's files.
+    Each of ``running`` can be killed and restarted; ``stop`` ends all. S3 is moto's, in memory: a restart loses the lake's files, so it
+    stands behind a proxy, and can be ``cut`` off and reconnected instead.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -110,14 +112,51 @@ class Servers:
             self.running[name] = KINDS[name].start(self.folder / name, self)
 
 
-def _s3(folder: Path, _: Servers) -> Launched:
-    server = moto.MotoServer.start(folder)
-    try:
-        server.bucket(WAREHOUSE.split("/")[2])
-    except BaseException:
-        server.stop()
-        raise
-    return server
+class ProxiedS3:
+    """S3 and Glue by moto, behind a proxy whose address every client has."""
+
+    def __init__(self, folder: Path) -> None:
+        self._moto = moto.MotoServer.start(folder)
+        try:
+            self._moto.bucket(WAREHOUSE.split("/")[2])
+            self._proxy = Proxy.start(self._moto.port)
+        except BaseException:
+            self._moto.stop()
+            raise
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self._moto.process
+
+    @property
+    def url(self) -> str:
+        return self._proxy.url
+
+    @property
+    def s3(self) -> dict[str, str]:
+        return {**self._moto.s3, "s3.endpoint": self.url}
+
+    @property
+    def glue(self) -> dict[str, str]:
+        return {**self._moto.glue, "glue.endpoint": self.url}
+
+    def cut(self) -> None:
+        """Close every connection and refuse new ones, until ``reconnect``."""
+        self._proxy.cut()
+
+    def reconnect(self) -> None:
+        self._proxy.reconnect()
+
+    def stop(self) -> None:
+        self._proxy.stop()
+        self._moto.stop()
+
+    def kill(self) -> None:
+        self._moto.kill()
+
+    def restart(self) -> None:
+        """Empty again."""
+        self._moto.restart()
 
 
 KINDS = {
@@ -130,7 +169,7 @@ KINDS = {
         lambda server: {"REGISTRY_URL": server.url, "REGISTRY_USERNAME": apicurio.USER, "REGISTRY_PASSWORD": server.password},
     ),
     "s3": Kind(
-        moto, lambda: version("moto"), _s3,
+        moto, lambda: version("moto"), lambda folder, _: ProxiedS3(folder),
         lambda server: {
             "CATALOG_TYPE": "glue", "CATALOG_WAREHOUSE": WAREHOUSE, "CATALOG_PROPERTIES": json.dumps({**server.s3, **server.glue}),
         },
