@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PositiveInt, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from quantlake.contract import QuantLakeError
 
 
 def project_root() -> Path:
@@ -21,7 +23,7 @@ def project_root() -> Path:
 class Settings(BaseSettings):
     """Every setting is ``QUANTLAKE_<NAME>`` in the environment or in ``.env``; secrets never appear in a repr."""
 
-    model_config = SettingsConfigDict(env_prefix="QUANTLAKE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="QUANTLAKE_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     home: Path = Field(default_factory=lambda: project_root() / ".quantlake")
     profile: Literal["embedded", "production"] = "embedded"
@@ -44,7 +46,8 @@ class Settings(BaseSettings):
     catalog_uri: str = Field("", description="REST catalog's address; empty for Glue.")
     catalog_warehouse: str = Field("", description="s3://bucket/prefix, or the REST catalog's warehouse name.")
     catalog_token: SecretStr = SecretStr("")
-    catalog_properties: dict[str, str] = Field(default_factory=dict, description="Further pyiceberg properties, as JSON.")
+    catalog_credential: SecretStr = Field(SecretStr(""), description="REST catalog's OAuth2 client, as id:secret; instead of a token.")
+    catalog_properties: dict[str, str] = Field(default_factory=dict, repr=False, description="Further pyiceberg properties, as JSON.")
 
     clickhouse_host: str = Field("", description="host of the ClickHouse server; `embedded`: in process, in the home, where there is none.")
     clickhouse_port: int = 8443
@@ -85,8 +88,17 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings of this process: the environment first, then ``.env`` of the working folder."""
-    return Settings(_env_file=".env")  # type: ignore[call-arg]
+    """The settings of this process: the environment first, then ``.env`` of the working folder.
+
+    Raises ``QuantLakeError`` naming each wrong one, never its value.
+    """
+    try:
+        return Settings(_env_file=".env")  # type: ignore[call-arg]
+    except ValidationError as error:
+        wrong = "; ".join(f"QUANTLAKE_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
+        raise QuantLakeError(f"wrong settings: {wrong}") from None
+    except SettingsError as error:  # JSON that is none
+        raise QuantLakeError(f"wrong settings: {error}; it is read as JSON") from None
 
 
 def set_home(home: Path) -> Settings:

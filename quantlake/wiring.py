@@ -32,8 +32,8 @@ class Adapters:
         s = self.settings
         client = {"bootstrap.servers": self._needed("kafka_bootstrap"), "security.protocol": s.kafka_security_protocol}
         if "SASL" in s.kafka_security_protocol:
-            client |= {"sasl.mechanism": s.kafka_sasl_mechanism, "sasl.username": s.kafka_username}
-            client |= {"sasl.password": s.kafka_password.get_secret_value()}
+            client |= {"sasl.mechanism": s.kafka_sasl_mechanism, "sasl.username": self._needed("kafka_username")}
+            client |= {"sasl.password": self._needed("kafka_password")}
         if s.kafka_ca_file:
             client |= {"ssl.ca.location": s.kafka_ca_file}
         real: Broker = kafka(client, replication=s.kafka_replication)
@@ -60,8 +60,8 @@ class Adapters:
         else:
             properties = {"type": s.catalog_type, **({"uri": s.catalog_uri} if s.catalog_uri else {}), **s.catalog_properties}
             properties |= {"warehouse": self._needed("catalog_warehouse")}
-            if s.catalog_token.get_secret_value():
-                properties |= {"token": s.catalog_token.get_secret_value()}
+            for name, secret in (("token", s.catalog_token), ("credential", s.catalog_credential)):
+                properties |= {name: secret.get_secret_value()} if secret.get_secret_value() else {}
             found = iceberg(properties, s.locks)
         return found
 

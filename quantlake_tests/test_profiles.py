@@ -1,0 +1,52 @@
+"""deploy/profiles: every variant is of settings that there are, says no secret, and makes adapters with any other variant."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from quantlake.adapters.lake.iceberg import Iceberg
+from quantlake.settings import Settings, load
+from quantlake.wiring import Adapters
+from quantlake_tests.servers.profiles import FOLDER, NAMES, profile
+
+FIELDS = {f"QUANTLAKE_{name.upper()}": field for name, field in Settings.model_fields.items()}
+SECRET = {name for name, field in FIELDS.items() if "Secret" in str(field.annotation)}
+FILLED = {
+    "QUANTLAKE_KAFKA_USERNAME": "quantlake", "QUANTLAKE_REGISTRY_USERNAME": "quantlake", "QUANTLAKE_CLICKHOUSE_USERNAME": "quantlake",
+    "QUANTLAKE_POSTGRES_DSN": "postgresql://quantlake:planted@db/quantlake?sslmode=verify-full", "QUANTLAKE_REDIS_CONNECTION": "cache:6379,ssl=true,password=planted",
+}  # fmt: skip
+
+
+def variants(kind: str) -> list[str]:
+    return [name for name in NAMES if name.startswith(kind)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_names_settings_and_no_secret(name: str) -> None:
+    found = profile(name)
+    assert found and found.keys() <= FIELDS.keys()
+    assert not any(found[secret] for secret in SECRET & found.keys())
+    assert (FOLDER / f"{name}.env").read_text().startswith("#"), "a variant says what it is"
+
+
+def test_each_server_has_its_variants() -> None:
+    assert {name.partition("-")[0] for name in NAMES} == {"kafka", "catalog", "postgres", "redis", "clickhouse"}
+    assert variants("kafka") == ["kafka-confluent", "kafka-msk", "kafka-redpanda"]
+    assert variants("catalog") == ["catalog-glue", "catalog-nessie", "catalog-polaris"]
+
+
+@pytest.mark.parametrize(("kafka", "catalog"), list(itertools.product(variants("kafka"), variants("catalog"))))
+def test_any_variants_together_are_a_production_profile(kafka: str, catalog: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = [kafka, catalog, "postgres-rds", "redis-elasticache", "clickhouse"]
+    values = {k: v for name in chosen for k, v in profile(name).items()} | FILLED
+    values |= {secret: "planted" for secret in SECRET & values.keys() if not values[secret]}
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**values, "QUANTLAKE_PROFILE": "production", "QUANTLAKE_HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value if value != str(profile(kafka).get("QUANTLAKE_KAFKA_CA_FILE")) else "")
+    settings = load()
+    adapters = Adapters(settings)
+    consumer = adapters.broker.consumer()  # type: ignore[attr-defined]  # librdkafka knows every name and value
+    consumer.close()
+    assert isinstance(adapters.lake, Iceberg) and adapters.registry and adapters.features and adapters.olap and adapters.vectors
+    assert "planted" not in repr(settings) + repr(vars(adapters))
