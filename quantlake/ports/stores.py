@@ -42,12 +42,14 @@ class PartitionStore(Protocol):
 class Files:
     """A table's data files at one snapshot, for engines that read them directly.
 
-    ``fields`` maps Iceberg field id to (name, DuckDB type), so that added columns read as null in older files.
+    ``fields`` maps Iceberg field id to (name, DuckDB type), so that added columns read as null in older files. ``file_system`` (fsspec)
+    opens the paths; None: they are local.
     """
 
     paths: tuple[str, ...]
     fields: Mapping[int, tuple[str, str]]
     snapshot_id: int | None
+    file_system: Any = None
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class QueryService:
 
     def _define(self, connection: "DuckDBPyConnection", name: str, moment: datetime | None) -> None:
         if name == "deadletters":
-            connection.execute(f"CREATE VIEW {name} AS {self._dead_letters(moment)}")
+            connection.execute(f"CREATE VIEW {name} AS {self._dead_letters(connection, moment)}")
             return
         dataset, versions = self._named(name)
         if dataset is None:
@@ -76,7 +76,7 @@ class QueryService:
             if rejected is not None and moment is not None:
                 raise QuantLakeError(f"--as-known-at cannot be answered for {name}: what was rejected was never published")
             if rejected is not None:
-                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {self._files(rejected.rejected_spec)}")
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {self._files(connection, rejected.rejected_spec)}")
             return  # an unknown name is DuckDB's to report, with its suggestions
         if moment is not None and not isinstance(dataset, Stream | Table):
             connection.execute(f"CREATE VIEW {name} AS {self._as_known(connection, dataset, moment)}")
@@ -85,7 +85,7 @@ class QueryService:
             store = self._platform.olap if isinstance(dataset, Rollup) else self._platform.vectors
             connection.register(name, store.read(dataset.spec))
             return
-        connection.execute(f"CREATE VIEW {name} AS {self._select(dataset, moment, versions=versions)}")
+        connection.execute(f"CREATE VIEW {name} AS {self._select(connection, dataset, moment, versions=versions)}")
 
     def _named(self, name: str) -> tuple[Dataset | None, bool]:
         found = self._catalog.by_sql_name
@@ -94,8 +94,8 @@ class QueryService:
         of = found.get(name.removesuffix("_versions"))
         return (of, True) if isinstance(of, Table) else (None, False)
 
-    def _select(self, dataset: Dataset, moment: datetime | None, *, versions: bool) -> str:
-        source = self._files(dataset.spec)
+    def _select(self, connection: "DuckDBPyConnection", dataset: Dataset, moment: datetime | None, *, versions: bool) -> str:
+        source = self._files(connection, dataset.spec)
         if isinstance(dataset, Stream):
             known = f" AND {as_known_at_sql(moment, versions=False)}" if moment else ""
             return f"SELECT * EXCLUDE (_error_class, _error, _value) FROM {source} WHERE _error_class IS NULL{known}"
@@ -113,7 +113,7 @@ class QueryService:
         columns = ", ".join(f'"{c.name}"' for c in dataset.columns if c.name in has)
         parts = []
         if known.served:
-            source = scan(self._platform.lake.files(base.spec, known.served, snapshot_id=known.snapshot_id), base.spec)
+            source = scan(connection, self._platform.lake.files(base.spec, known.served, snapshot_id=known.snapshot_id), base.spec)
             then = f" AND known_at <= TIMESTAMPTZ '{moment.isoformat()}'" if "known_at" in has else ""
             parts.append(f"SELECT * FROM {source} WHERE partition_date IN ({_dates(known.served)}){then}")
         computed = [frame.to_arrow() for frame in known.frames()]
@@ -121,19 +121,22 @@ class QueryService:
             held = f"computed_{dataset.spec.sql_name}"
             connection.register(held, pa.concat_tables(computed))
             parts.append(f"SELECT * FROM {held}")
-        return f"SELECT {columns} FROM ({' UNION ALL BY NAME '.join(parts or [f'SELECT * FROM {scan(NO_FILES, base.spec)}'])})"
+        return f"SELECT {columns} FROM ({' UNION ALL BY NAME '.join(parts or [f'SELECT * FROM {scan(connection, NO_FILES, base.spec)}'])})"
 
-    def _dead_letters(self, moment: datetime | None) -> str:
+    def _dead_letters(self, connection: "DuckDBPyConnection", moment: datetime | None) -> str:
         known = f" AND _timestamp <= TIMESTAMPTZ '{moment.isoformat()}'" if moment else ""
-        parts = [f"SELECT {DEAD_LETTER_COLUMNS} FROM {self._files(s.spec)} WHERE _error_class IS NOT NULL{known}" for s in self._catalog.streams]
+        sources = [self._files(connection, s.spec) for s in self._catalog.streams]
+        parts = [f"SELECT {DEAD_LETTER_COLUMNS} FROM {source} WHERE _error_class IS NOT NULL{known}" for source in sources]
         return " UNION ALL ".join(parts)
 
-    def _files(self, spec: TableSpec) -> str:
-        return scan(self._platform.lake.files(spec), spec)
+    def _files(self, connection: "DuckDBPyConnection", spec: TableSpec) -> str:
+        return scan(connection, self._platform.lake.files(spec), spec)
 
 
-def scan(files: Files, spec: TableSpec) -> str:
+def scan(connection: "DuckDBPyConnection", files: Files, spec: TableSpec) -> str:
     """The table function that reads a table's files, columns mapped by Iceberg field id; an empty table keeps its columns."""
+    if files.file_system is not None and not connection.filesystem_is_registered(files.file_system.protocol):
+        connection.register_filesystem(files.file_system)
     if not files.paths:
         columns = ", ".join(f"NULL::{_duckdb(f.type)} AS \"{f.name}\"" for f in spec.arrow)
         return f"(SELECT {columns} LIMIT 0)"
@@ -142,7 +145,7 @@ def scan(files: Files, spec: TableSpec) -> str:
 
 
 def _quoted(paths: Collection[str]) -> str:
-    return ", ".join("'" + path.removeprefix("file://").replace("'", "''") + "'" for path in paths)
+    return ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
 
 
 def _dates(dates: Collection[date]) -> str:

@@ -68,13 +68,3 @@ def stored(lake: Iceberg, spec: TableSpec) -> dict[str, int]:
     files = table.io.fs_by_scheme(place.scheme or "file", place.netloc)  # type: ignore[attr-defined]
     found = files.get_file_info(FileSelector(f"{place.netloc}{place.path}", recursive=True))
     return {f.path: f.size for f in found if f.path.endswith((".avro", ".parquet"))}
-
-
-def local(lake: Iceberg, path: str, home: Path) -> Path:
-    """A copy of one of a table's files, for a reader that knows this machine's only."""
-    copy = home / Path(path).name
-    from pyiceberg.io import load_file_io
-
-    with load_file_io(lake.catalog.properties, path).new_input(path).open() as file:
-        copy.write_bytes(file.read())
-    return copy

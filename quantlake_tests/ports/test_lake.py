@@ -31,7 +31,7 @@ from quantlake.contract import (
 from quantlake.contract.columns import StoragePartition
 from quantlake.ports import Maintained
 from quantlake_tests.ports.children import child, ended, said, told
-from quantlake_tests.ports.lakes import EVERY, lake_of, local, made, stored
+from quantlake_tests.ports.lakes import EVERY, lake_of, made, stored
 
 PORT = "Lake"
 JANUARY, LATER, FEBRUARY = date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)
@@ -146,15 +146,16 @@ def test_a_column_may_be_added_and_none_may_change(lake: Iceberg) -> None:
     assert ids(lake) == ["new", "older"]
 
 
-def test_files_are_read_directly_also_those_before_a_column_was_added(lake: Iceberg, home: Path) -> None:
+def test_files_are_read_directly_also_those_before_a_column_was_added(lake: Iceberg) -> None:
     lake.publish(SPEC, [JANUARY], things({"id": "old", "price": Decimal("1.5"), "tags": ["x"]}))
     lake.ensure(MORE)
     lake.publish(MORE, [FEBRUARY], things({"id": "new", "more": "x", "partition_date": FEBRUARY}, spec=MORE))
     files = lake.files(MORE)
     fields = ", ".join(f"{i}: {{name: '{name}', type: '{kind}', default_value: NULL}}" for i, (name, kind) in files.fields.items())
-    paths = [str(local(lake, p, home)) for p in files.paths]
     with duckdb.connect() as connection:
-        sql = f"SELECT id, more, price, tags FROM read_parquet({paths}, schema = MAP {{{fields}}}) ORDER BY id"
+        if files.file_system is not None:
+            connection.register_filesystem(files.file_system)
+        sql = f"SELECT id, more, price, tags FROM read_parquet({list(files.paths)}, schema = MAP {{{fields}}}) ORDER BY id"
         assert connection.execute(sql).fetchall() == [("new", "x", None, None), ("old", None, Decimal("1.5"), ["x"])]
     last = lake.last_commit(MORE)
     assert last and last.snapshot_id == files.snapshot_id and abs(last.committed_at.timestamp() - time.time()) < 60

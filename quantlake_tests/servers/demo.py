@@ -6,6 +6,7 @@ reconnected. A command that ends with an error is run again, as a person would. 
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,16 @@ STRUCK: list[tuple[str, tuple[str, ...]]] = [  # which server is struck in which
     ("iceberg-rest", ("refresh", "--select", "derived/market/bars_1m")),
     ("redis", ("refresh", "--select", "feature/market/trade_activity")),
 ]
+QUERIES = {
+    "trades of each symbol": ("select symbol, count(*), sum(size * 1.0), max(price) from curated_market_trades group by all order by all",),
+    "quotes before each trade": (
+        "select t.symbol, count(q.bid_price), max(t.price - q.bid_price) from curated_market_trades t "
+        "asof join curated_market_quotes q on t.symbol = q.symbol and t.event_time >= q.event_time group by all order by all",
+    ),
+    "bars as known on the second day": ("select symbol, count(*), sum(volume) from derived_market_bars_1m group by all order by all",
+                                        "--as-known-at", f"{START + timedelta(days=1)}T20:00:00Z"),
+    "dead letters": ("select _topic, _error_class, count(*) from deadletters group by all",),
+}
 out = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 Key = tuple[str, str]  # asset, partition
@@ -66,9 +78,12 @@ class Profile:
         return done
 
     def fingerprints(self) -> dict[Key, tuple[int, str]]:
-        """Rows and fingerprint of every asset and partition."""
+        """Rows and fingerprint of every asset and partition, and of the answers to ``QUERIES``."""
         found = json.loads(self.run("fingerprint", "--json").stdout)
-        return {(f["asset"], f["partition"]): (f["rows"], f["fingerprint"]) for f in found}
+        answers = {(f"sql: {name}", ""): self.run("sql", *query, "--format", "csv").stdout for name, query in QUERIES.items()}
+        return {(f["asset"], f["partition"]): (f["rows"], f["fingerprint"]) for f in found} | {
+            key: (answer.count("\n") - 1, hashlib.sha256(answer.encode()).hexdigest()) for key, answer in answers.items()
+        }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -140,6 +140,10 @@ class ProxiedS3:
     def glue(self) -> dict[str, str]:
         return {**self._moto.glue, "glue.endpoint": self.url}
 
+    def client(self, service: str) -> Any:
+        """A boto3 client of "s3" or "glue"."""
+        return self._moto.client(service)
+
     def cut(self) -> None:
         """Close every connection and refuse new ones, until ``reconnect``."""
         self._proxy.cut()

@@ -22,6 +22,7 @@ from quantlake.adapters.lake.answers import settle
 from quantlake.adapters.lake.appending import Staged
 from quantlake.adapters.lake.bounds import mend_pyiceberg
 from quantlake.adapters.lake.committing import DATES, Appender, commit_of, listed
+from quantlake.adapters.lake.direct import readable
 from quantlake.adapters.lake.words import Words, theirs
 from quantlake.adapters.locks import file_lock
 from quantlake.contract import Column, QuantLakeError, TableSpec
@@ -224,7 +225,8 @@ class Iceberg:
         if any(task.delete_files for task in tasks):
             raise QuantLakeError(f"{spec.sql_name} has delete files, which another writer made; compact it before reading")
         fields = {f.field_id: (f.name, _duckdb_type(t.type)) for f, t in zip(table.schema().fields, table.schema().as_arrow(), strict=True)}
-        return Files(tuple(t.file.file_path for t in tasks), fields, snapshot.snapshot_id if snapshot else None)
+        paths, file_system = readable(table, [t.file.file_path for t in tasks])
+        return Files(paths, fields, snapshot.snapshot_id if snapshot else None, file_system)
 
     def commits(self, spec: TableSpec, after: int = 0) -> list[Commit]:
         table = self._table(spec)
