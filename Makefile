@@ -37,6 +37,7 @@ lint: install
 	.venv/bin/ruff check quantlake quantlake_tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/quantlake contract check
 	$(UV) lock --check
 
 browser: install

@@ -99,7 +99,7 @@ def test_no_secret_is_written_anywhere(servers: Servers, tmp_path: Path) -> None
     good = [
         ("contract", "register"), ("contract", "diff", "market/quotes", "--registry"), ("simulate", "--start", DAY, "--days", "1", "--symbols", "2"),
         ("land",), ("refresh",), ("audit", "--deep"), ("status", "--json"), ("fingerprint",), ("deadletters",), ("sql", "select count(*) from curated_market_quotes"),
-        ("env",), ("why", "curated/market/quotes", DAY),
+        ("env",), ("why", "curated/market/quotes", "--partition", DAY),
     ]  # fmt: skip
     for command in good:
         assert watched.run("quantlake", *command) == 0, watched.said[-1]
