@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from quantlake_tests.servers import apicurio, clickhouse, iceberg_rest, kafka, moto, postgres, redis
+from quantlake_tests.servers.profiles import profile
 from quantlake_tests.servers.proxy import Proxy
 
 WAREHOUSE = "s3://quantlake/warehouse"
@@ -163,10 +164,19 @@ class ProxiedS3:
         self._moto.restart()
 
 
+def _variant(name: str, prefix: str) -> dict[str, str]:
+    """The settings of a file of ``deploy/profiles`` that begin so, as production's are said there."""
+    found = {setting.removeprefix("QUANTLAKE_"): value for setting, value in profile(name).items()}
+    return {setting: value for setting, value in found.items() if setting.startswith(prefix)}
+
+
 KINDS = {
     "kafka": Kind(
-        kafka, lambda: kafka.VERSION, lambda folder, _: kafka.KafkaServer.start(folder),
-        lambda server: {"KAFKA_BOOTSTRAP": server.address, "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT", "KAFKA_REPLICATION": "1"},
+        kafka, lambda: kafka.VERSION, lambda folder, _: kafka.KafkaServer.start(folder, secure=True),
+        lambda server: _variant("kafka-redpanda", "KAFKA_") | {
+            "KAFKA_BOOTSTRAP": server.secured.scram, "KAFKA_USERNAME": kafka.USER, "KAFKA_PASSWORD": kafka.PASSWORD,
+            "KAFKA_CA_FILE": str(server.secured.authority), "KAFKA_REPLICATION": "1",
+        },
     ),
     "apicurio": Kind(
         apicurio, lambda: apicurio.VERSION, lambda folder, _: apicurio.ApicurioServer.start(folder),
@@ -174,14 +184,14 @@ KINDS = {
     ),
     "s3": Kind(
         moto, lambda: version("moto"), lambda folder, _: ProxiedS3(folder),
-        lambda server: {
-            "CATALOG_TYPE": "glue", "CATALOG_WAREHOUSE": WAREHOUSE, "CATALOG_PROPERTIES": json.dumps({**server.s3, **server.glue}),
+        lambda server: _variant("catalog-glue", "CATALOG_") | {
+            "CATALOG_WAREHOUSE": WAREHOUSE, "CATALOG_PROPERTIES": json.dumps({**server.s3, **server.glue}),
         },
     ),
     "iceberg-rest": Kind(
         iceberg_rest, lambda: iceberg_rest.VERSION,
         lambda folder, servers: iceberg_rest.IcebergRestServer.start(folder, WAREHOUSE, servers.running["s3"].s3),
-        lambda server: {"CATALOG_TYPE": "rest", "CATALOG_URI": server.url, "CATALOG_TOKEN": iceberg_rest.TOKEN},
+        lambda server: _variant("catalog-nessie", "CATALOG_TYPE") | {"CATALOG_URI": server.url, "CATALOG_TOKEN": iceberg_rest.TOKEN},
     ),
     "redis": Kind(
         redis, redis.version, lambda folder, _: redis.RedisServer.start(folder), lambda server: {"REDIS_CONNECTION": server.connection},

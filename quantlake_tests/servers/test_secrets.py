@@ -113,7 +113,7 @@ def test_no_secret_is_written_anywhere(servers: Servers, tmp_path: Path) -> None
         "wrong": {name: settings[name] + "-and-wrong" for name in map("QUANTLAKE_{}".format, SECRETS[:3])},
         "postgres": {"QUANTLAKE_POSTGRES_DSN": settings["QUANTLAKE_POSTGRES_DSN"].replace("@", "-and-wrong@")},
         "redis": {"QUANTLAKE_REDIS_CONNECTION": settings["QUANTLAKE_REDIS_CONNECTION"] + "-and-wrong"},
-        "s3": {"QUANTLAKE_CATALOG_PROPERTIES": settings["QUANTLAKE_CATALOG_PROPERTIES"].replace("http://", "http://nowhere.")},
+        "s3": {"QUANTLAKE_CATALOG_PROPERTIES": settings["QUANTLAKE_CATALOG_PROPERTIES"].replace("http://127.0.0.1", "http://127.0.0.2")},
         "malformed": {"QUANTLAKE_CATALOG_PROPERTIES": settings["QUANTLAKE_CATALOG_PROPERTIES"][:-1], "QUANTLAKE_KAFKA_REPLICATION": "three"},
         "dsn": {"QUANTLAKE_POSTGRES_DSN": settings["QUANTLAKE_POSTGRES_DSN"].replace("://", "//")},
     }
