@@ -34,6 +34,7 @@ from quantlake.contract import (
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.ports import CheckResult
 
+PORT, ADAPTER = "Quality", "great_expectations"
 XNYS = Sessions("XNYS", "America/New_York", opens=time(9, 30), due=time(22, 0))
 DAY, NEXT, SATURDAY = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 6)
 COLUMNS = (
