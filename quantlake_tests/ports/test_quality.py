@@ -112,6 +112,36 @@ def test_a_bad_row_fails_its_check_alone(check: str, bad: dict[str, Any], reason
     assert failed[check].blocking
 
 
+@pytest.mark.parametrize(
+    ("side", "shown"),
+    [
+        ("東京 🚀 שלום", "東京 🚀 שלום"),
+        ("a\nb\r\u2028\0", r"a\nb\r\u2028\x00"),
+        ("x" * 100, "x" * 100),
+        ("x" * 100_000, "x" * 100 + "... (100000 characters)"),
+        ("", ""),
+    ],
+)
+def test_any_text_is_an_example_of_one_line(side: str, shown: str) -> None:
+    assert _failed({}, {"side": side})["allowed_values"].reason == f"side: 1 of 2 rows not one of buy, sell, e.g. {shown}"
+
+
+def test_numbers_at_their_ends_are_judged_exactly() -> None:
+    high = Decimal("99999999999999999999.999999999999999999")
+    assert not _failed({"price": high, "high": high}, {"score": float("inf")}, {"count": 2**63 - 1})
+    failed = _failed({"price": -high, "low": -high}, {"score": float("-inf")}, {"count": -(2**63)})
+    assert failed["in_range"].reason == (
+        f"price: 1 of 3 rows not above 0, e.g. -{high}; count: 1 of 3 rows below 0, e.g. {-(2**63)}; score: 1 of 3 rows below -0.5, e.g. -inf"
+    )
+    assert list(failed["in_range"].failing) == [0, 1, 2]
+
+
+def test_ten_thousand_bad_rows_are_all_named_in_a_short_reason() -> None:
+    failed = _failed(*[{"side": "bad"}] * 10_000)["allowed_values"]
+    assert list(failed.failing) == list(range(10_000))
+    assert failed.reason == "side: 10000 of 10000 rows not one of buy, sell, e.g. bad"
+
+
 def test_a_price_of_one_attounit_is_above_zero() -> None:
     assert not _failed({"price": Decimal("1E-18"), "high": None})
 
