@@ -129,9 +129,10 @@ def test_any_text_is_an_example_of_one_line(side: str, shown: str) -> None:
 def test_numbers_at_their_ends_are_judged_exactly() -> None:
     high = Decimal("99999999999999999999.999999999999999999")
     assert not _failed({"price": high, "high": high}, {"score": float("inf")}, {"count": 2**63 - 1})
-    failed = _failed({"price": -high, "low": -high}, {"score": float("-inf")}, {"count": -(2**63)})
+    low = high.copy_negate()  # a minus would round it to 28 digits
+    failed = _failed({"price": low, "low": low}, {"score": float("-inf")}, {"count": -(2**63)})
     assert failed["in_range"].reason == (
-        f"price: 1 of 3 rows not above 0, e.g. -{high}; count: 1 of 3 rows below 0, e.g. {-(2**63)}; score: 1 of 3 rows below -0.5, e.g. -inf"
+        f"price: 1 of 3 rows not above 0, e.g. {low}; count: 1 of 3 rows below 0, e.g. {-(2**63)}; score: 1 of 3 rows below -0.5, e.g. -inf"
     )
     assert list(failed["in_range"].failing) == [0, 1, 2]
 
