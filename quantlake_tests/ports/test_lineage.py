@@ -3,22 +3,26 @@
 import json
 import logging
 import socket
-import subprocess
-import sys
 import time
 import uuid
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from quantlake.adapters.lineage import openlineage
 from quantlake.adapters.lineage.openlineage import OpenLineage
 from quantlake.datasets.market.trades import raw, trades
 from quantlake.ports import LineageEvent
+from quantlake_tests.ports.children import child, ended
 
+PORT = "Lineage"
 RUN = "8a1bd0a4-94d5-4d5c-8a53-0f1b7f3c2a10"
 DAY = date(2024, 2, 29)
 
@@ -27,13 +31,98 @@ def _event(state: Any = "COMPLETE", **other: Any) -> LineageEvent:
     return LineageEvent(**{"state": state, "run_id": RUN, "dataset": trades, "inputs": [raw], "partition": DAY, **other})
 
 
-def _emitted(path: Path, *events: LineageEvent) -> list[dict[str, Any]]:
-    OpenLineage.to_file(path).emit(events)
-    return [json.loads(line) for line in path.read_text().splitlines()]
+class Backend:
+    """What a lineage backend does, on loopback: takes events by POST. It can want a token, answer otherwise, and be ended and started."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+        self.status, self.authorization = 201, ""
+        self.port = 0
+        self.connections: list[socket.socket] = []
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        backend = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # connections stay open
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                allowed = self.headers.get("Authorization", "") == backend.authorization and self.path == "/api/v1/lineage"
+                if allowed and backend.status == 201:
+                    backend.received.append(json.loads(body))
+                self.send_response(backend.status if allowed else 401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        class Server(ThreadingHTTPServer):
+            def process_request(self, request: Any, client_address: Any) -> None:
+                backend.connections.append(request)
+                super().process_request(request, client_address)
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        for connection in self.connections:
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
+        self.connections.clear()
 
 
-def test_a_complete_event_names_run_job_and_datasets(tmp_path: Path) -> None:
-    (event,) = _emitted(tmp_path / "new" / "events.jsonl", _event(row_count=7))
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    started = Backend()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(params=["file", "http"])
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(adapter_name: str, backend: Backend, tmp_path: Path) -> str:
+    """Where events go: a file in a folder that is not there yet, or an address."""
+    return backend.url if adapter_name == "http" else str(tmp_path / "new" / "events.jsonl")
+
+
+@pytest.fixture
+def emitted(place: str, backend: Backend) -> Callable[..., list[dict[str, Any]]]:
+    """Emit events by one adapter, and give all that arrived."""
+    lineage = opened(place)
+
+    def emit(*events: LineageEvent) -> list[dict[str, Any]]:
+        lineage.emit(events)
+        return arrived(place, backend)
+
+    return emit
+
+
+def opened(place: str) -> OpenLineage:
+    return OpenLineage.to_url(place) if place.startswith("http") else OpenLineage.to_file(Path(place))
+
+
+def arrived(place: str, backend: Backend) -> list[dict[str, Any]]:
+    return backend.received if place == backend.url else [json.loads(line) for line in Path(place).read_text().splitlines()]
+
+
+def test_a_complete_event_names_run_job_and_datasets(emitted: Callable[..., list[dict[str, Any]]]) -> None:
+    (event,) = emitted(_event(row_count=7))
     assert event["eventType"] == "COMPLETE"
     assert {"eventTime", "producer", "schemaURL"} <= set(event)
     assert event["job"]["name"] == "curated/market/trades"
@@ -49,8 +138,8 @@ def test_a_complete_event_names_run_job_and_datasets(tmp_path: Path) -> None:
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 7
 
 
-def test_datasets_carry_schema_owner_and_documentation(tmp_path: Path) -> None:
-    (event,) = _emitted(tmp_path / "events.jsonl", _event())
+def test_datasets_carry_schema_owner_and_documentation(emitted: Callable[..., list[dict[str, Any]]]) -> None:
+    (event,) = emitted(_event())
     for side, dataset in (("inputs", raw), ("outputs", trades)):
         facets = event[side][0]["facets"]
         assert [f["name"] for f in facets["schema"]["fields"]] == [c.name for c in dataset.stored_columns]
@@ -62,9 +151,8 @@ def test_datasets_carry_schema_owner_and_documentation(tmp_path: Path) -> None:
         assert all("_producer" in facet and "_schemaURL" in facet for facet in facets.values())
 
 
-def test_states_of_a_partition_share_its_run_id_and_partitions_differ(tmp_path: Path) -> None:
-    events = _emitted(
-        tmp_path / "events.jsonl",
+def test_states_of_a_partition_share_its_run_id_and_partitions_differ(emitted: Callable[..., list[dict[str, Any]]]) -> None:
+    events = emitted(
         _event("START"),
         _event("FAIL", message="price: 1 of 3 rows not above 0, e.g. -5"),
         _event("START", partition=date(2024, 3, 1)),
@@ -75,23 +163,42 @@ def test_states_of_a_partition_share_its_run_id_and_partitions_differ(tmp_path: 
     assert "outputStatistics" not in (events[0]["outputs"][0].get("outputFacets") or {})
 
 
-def test_a_run_id_that_is_no_uuid_still_has_a_parent(tmp_path: Path) -> None:
-    (event,) = _emitted(tmp_path / "events.jsonl", _event(run_id="landing-17"))
+def test_a_run_id_that_is_no_uuid_still_has_a_parent(emitted: Callable[..., list[dict[str, Any]]]) -> None:
+    (event,) = emitted(_event(run_id="landing-17"))
     assert uuid.UUID(event["run"]["facets"]["parent"]["run"]["runId"]).version == 5
 
 
-def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
+def test_any_text_arrives_as_it_was(emitted: Callable[..., list[dict[str, Any]]]) -> None:
+    messages = ["東京 🚀 שלום", "line\nline\r\u2028line", "\0\x07\\\"'", "e\u0301 is not é", "é" * 1_000_000]
+    events = emitted(*(_event("FAIL", message=message) for message in messages))
+    assert [e["run"]["facets"]["errorMessage"]["message"] for e in events] == messages
+
+
+def test_events_arrive_in_their_order_and_counts_at_their_ends(emitted: Callable[..., list[dict[str, Any]]]) -> None:
+    counts = [0, 2**63 - 1, *range(1_000)]
+    events = emitted(*(_event(row_count=n, partition=day) for n, day in zip(counts, [date.min, date(9999, 12, 30), *[DAY] * 1_000], strict=True)))
+    assert [e["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] for e in events] == counts
+    assert events[0]["run"]["facets"]["nominalTime"]["nominalStartTime"] == "0001-01-01T00:00:00.000Z"
+
+
+def test_another_process_may_send_between_two_events_of_an_open_adapter(emitted: Callable[..., list[dict[str, Any]]], place: str, backend: Backend) -> None:
+    assert len(emitted(_event())) == 1
+    script = "import sys; from quantlake_tests.ports.test_lineage import *; from quantlake_tests.ports.test_lineage import _event\n"
+    script += "opened(sys.argv[1]).emit([_event()])"
+    assert ended(child(script, place)) == 0
+    assert len(emitted(_event())) == 3
+
+
+def test_events_of_several_processes_stay_whole(place: str, backend: Backend) -> None:
     program = (
-        "import sys; from pathlib import Path; from datetime import date\n"
-        "from quantlake.adapters.lineage.openlineage import OpenLineage; from quantlake.ports import LineageEvent\n"
-        "from quantlake.datasets.market.trades import raw, trades\n"
+        "import sys; from datetime import date\n"
+        "from quantlake_tests.ports.test_lineage import LineageEvent, opened, raw, trades\n"
         "event = LineageEvent('FAIL', sys.argv[2], trades, [raw] * 3, date(2024, 1, 2), message='é' * 20_000)\n"
-        "OpenLineage.to_file(Path(sys.argv[1])).emit([event] * 50)"
+        "opened(sys.argv[1]).emit([event] * 50)"
     )
-    children = [subprocess.Popen([sys.executable, "-c", program, str(path), f"run-{n}"]) for n in range(3)]
-    assert [child.wait(60) for child in children] == [0, 0, 0]
-    events = [json.loads(line) for line in path.read_text().splitlines()]
+    children = [child(program, place, f"run-{n}") for n in range(3)]
+    assert [ended(c) for c in children] == [0, 0, 0]
+    events = arrived(place, backend)
     assert len(events) == 150
     assert len({e["run"]["runId"] for e in events}) == 3
 
@@ -119,22 +226,44 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_data(tmp_path: Path, ca
     assert "lineage events are dropped" in caplog.text
 
 
-def test_events_are_posted_to_a_backend() -> None:
-    received: list[dict[str, Any]] = []
+@pytest.mark.parametrize("adapter_name", ["http"])
+def test_a_backend_that_was_restarted_takes_events_again(
+    emitted: Callable[..., list[dict[str, Any]]], backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(openlineage, "PAUSE_SECONDS", 0.2)
+    assert len(emitted(_event())) == 1
+    backend.stop()
+    assert len(emitted(_event())) == 1 and len(caplog.records) == 1
+    backend.start()
+    assert len(emitted(_event())) == 1  # not within the pause
+    time.sleep(0.25)
+    assert len(emitted(_event(), _event())) == 3
+    backend.stop()
+    emitted(_event())
+    backend.start()
+    assert len(caplog.records) == 2  # an outage a warning
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            assert self.headers["Authorization"] == "Bearer secret"
-            self.send_response(201)
-            self.end_headers()
 
-        def log_message(self, *_: Any) -> None: ...
+@pytest.mark.parametrize("adapter_name", ["http"])
+@pytest.mark.parametrize("status", [401, 403, 404, 413, 500, 503])
+def test_a_backend_that_refuses_is_named_with_its_reason(
+    emitted: Callable[..., list[dict[str, Any]]], backend: Backend, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.status = status
+    assert emitted(_event(), _event()) == []
+    (record,) = caplog.records
+    assert backend.url in record.getMessage() and str(status) in record.getMessage() and "\n" not in record.getMessage()
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        OpenLineage.to_url(f"http://127.0.0.1:{server.server_port}", api_key="secret").emit([_event("START"), _event()])
-        server.shutdown()
-        thread.join()
-    assert [e["eventType"] for e in received] == ["START", "COMPLETE"]
+
+@pytest.mark.parametrize("adapter_name", ["http"])
+def test_credentials_are_sent_and_never_shown(adapter_name: str, backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    backend.authorization = "Bearer hunter2"
+    OpenLineage.to_url(backend.url, api_key="hunter2").emit([_event("START"), _event()])
+    assert [e["eventType"] for e in backend.received] == ["START", "COMPLETE"]
+    OpenLineage.to_url(backend.url, api_key="expired-hunter2").emit([_event()])
+    OpenLineage.to_url(backend.url.replace("//", "//user:expired-hunter2@")).emit([_event()])
+    OpenLineage.to_url("http://user:expired-hunter2@127.0.0.1:1").emit([_event()])
+    backend.authorization = "Basic " + b64encode(b"user:p@ss").decode()
+    OpenLineage.to_url(backend.url.replace("//", "//user:p%40ss@")).emit([_event("FAIL")])
+    assert [e["eventType"] for e in backend.received] == ["START", "COMPLETE", "FAIL"]
+    assert len(caplog.records) == 3 and "hunter2" not in caplog.text and caplog.text.count("401") == 2

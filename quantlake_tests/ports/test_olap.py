@@ -1,11 +1,18 @@
 """What every OLAP store does: dates are replaced, tables follow their contract, SQL runs over Arrow tables."""
 
+import json
+import math
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -27,7 +34,10 @@ from quantlake.contract import (
 )
 from quantlake.contract.columns import StoragePartition
 from quantlake.ports import Olap
+from quantlake_tests.ports.children import child, ended, said, told
+from quantlake_tests.servers.clickhouse import ClickHouseServer
 
+PORT = "Olap"
 D1, D2 = date(2024, 1, 30), date(2024, 2, 1)
 COLUMNS = (
     Column("symbol", Text, "It's a `symbol` \\ ü."),
@@ -48,9 +58,26 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "clickhouse", tmp_path / "locks"
 
 
+@pytest.fixture(params=["embedded", pytest.param("clickhouse", marks=pytest.mark.servers)])
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def olap(places: tuple[Path, Path]) -> Olap:
-    return ClickHouse.embedded(*places, wait_seconds=1)
+def database(adapter_name: str) -> str:
+    return "quantlake" if adapter_name == "embedded" else f"test_{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def olap(adapter_name: str, database: str, places: tuple[Path, Path], request: pytest.FixtureRequest) -> Iterator[Olap]:
+    if adapter_name == "embedded":
+        yield ClickHouse.embedded(*places, wait_seconds=1)
+        return
+    named: ClickHouseServer = request.getfixturevalue("clickhouse_server")
+    server = ClickHouse.server(named.host, named.port, named.username, named.password, named.secure, database, locks=places[1])
+    yield server
+    with server._session() as client:
+        client.command(f"DROP DATABASE IF EXISTS {database}")
 
 
 def things(day: date, *symbols: str, price: str | None = "1.5", spec: TableSpec = SPEC) -> pa.Table:
@@ -84,6 +111,69 @@ def test_rows_come_back_as_they_went_in(olap: Olap) -> None:
     assert olap.read(SPEC).equals(rows)
     assert olap.read(SPEC, [D1], ["body", "symbol"]).equals(rows.select(["body", "symbol"]))
     assert olap.counts(SPEC) == {D1: 3}
+
+
+def test_numbers_times_and_texts_at_their_ends_come_back(olap: Olap) -> None:
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    rows = [
+        {"symbol": "", "at": first, "count": 2**63 - 1, "ratio": float("inf"), "body": b"", "flags": []},
+        {"symbol": " ", "at": last, "count": -(2**63), "ratio": float("-inf"), "body": bytes(range(256)) * 4_000, "flags": [""]},
+        {"symbol": "a\0b", "at": last, "count": 0, "ratio": 5e-324, "odd": False, "flags": ["x" * 100_000]},
+        {"symbol": "e\u0301", "at": first, "ratio": -1.7976931348623157e308, "flags": ["é"] * 50_000},
+        {"symbol": "שלום 東京 🚀", "at": first, "ratio": -0.0, "price": Decimal("1E-18"), "flags": []},
+        {"symbol": "東" * 1_000_000, "at": first, "flags": []},
+    ]
+    table = pa.Table.from_pylist([{"partition_date": D1, **row} for row in rows], SPEC.arrow)
+    olap.publish(SPEC, [D1], table)
+    assert olap.read(SPEC).equals(table)
+    assert str(olap.read(SPEC, columns=["ratio"])["ratio"][4].as_py()) == "-0.0"
+    olap.publish(SPEC, [D1], table.slice(0, 1).set_column(4, "ratio", pa.array([float("nan")])))
+    assert math.isnan(olap.read(SPEC)["ratio"][0].as_py())
+
+
+def test_the_first_and_the_last_year_are_kept(olap: Olap) -> None:
+    days = [date(1, 1, 1), date(1899, 12, 31), date(2300, 1, 1), date(9999, 12, 31)]
+    rows = pa.concat_tables([things(day, "A") for day in days])
+    olap.publish(SPEC, days, rows)
+    assert olap.read(SPEC).equals(rows)
+    assert olap.counts(SPEC) == dict.fromkeys(days, 1)
+    olap.publish(SPEC, days[:1], SPEC.arrow.empty_table())
+    assert olap.counts(SPEC) == dict.fromkeys(days[1:], 1)
+
+
+def test_ten_thousand_rows_are_published_at_once(olap: Olap) -> None:
+    rows = things(D1, *(f"{n:05}" for n in range(10_000)))
+    olap.publish(SPEC, [D1], rows)
+    assert olap.read(SPEC).equals(rows)
+
+
+WRITER = """
+import os, sys
+from quantlake_tests.ports.test_olap import *
+place = json.loads(sys.argv[1])
+olap = ClickHouse.embedded(*map(Path, place)) if len(place) == 2 else ClickHouse.server(*place)
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(3):
+    olap.publish(SPEC, [D1], things(D1, *(f"{sys.argv[2]}-{n}" for n in range(100))))
+"""
+
+
+def test_processes_that_publish_the_same_date_leave_one_of_them_whole(
+    olap: Olap, adapter_name: str, database: str, places: tuple[Path, Path], request: pytest.FixtureRequest
+) -> None:
+    place: list[Any] = [str(p) for p in places]
+    if adapter_name == "clickhouse":
+        named: ClickHouseServer = request.getfixturevalue("clickhouse_server")
+        place = [named.host, named.port, named.username, named.password, named.secure, database]
+    writers = [child(WRITER, json.dumps(place), str(n)) for n in range(3)]
+    for writer in writers:
+        assert said(writer) == "ready"
+    for writer in writers:
+        told(writer, "go")
+    assert [ended(writer) for writer in writers] == [0, 0, 0]
+    found = [symbol for _, symbol in symbols(olap)]
+    assert len(found) == 100 and len({symbol.split("-")[0] for symbol in found}) == 1
 
 
 def test_publish_replaces_its_dates_only(olap: Olap) -> None:
@@ -187,11 +277,11 @@ def test_transform_refuses_what_does_not_fit(olap: Olap, sql: str, says: str) ->
         olap.transform(sql, {}, pa.schema([pa.field("x", pa.decimal128(38, 18), nullable=False)]))
 
 
-def test_nothing_is_left_behind(olap: Olap) -> None:
+def test_nothing_is_left_behind(olap: Olap, database: str) -> None:
     olap.publish(SPEC, [D1], things(D1, "A"))
     with pytest.raises(QuantLakeError):
         olap.transform("SELECT nonsense({input})", {"input": things(D1, "A")}, pa.schema([]))
-    tables = olap.transform("SELECT name FROM system.tables WHERE database = 'quantlake'", {}, pa.schema([("name", pa.string())]))
+    tables = olap.transform(f"SELECT name FROM system.tables WHERE database = '{database}'", {}, pa.schema([("name", pa.string())]))
     assert tables["name"].to_pylist() == [SPEC.sql_name]
 
 
@@ -213,7 +303,8 @@ with ClickHouse.embedded(folder, locks)._session() as client:
 """
 
 
-def test_a_folder_held_by_another_process_and_what_it_leaves_when_killed(olap: Olap, places: tuple[Path, Path]) -> None:
+def test_a_folder_held_by_another_process_and_what_it_leaves_when_killed(places: tuple[Path, Path]) -> None:
+    olap = ClickHouse.embedded(*places, wait_seconds=1)
     olap.publish(SPEC, [D1], things(D1, "A"))
     command = [sys.executable, "-c", HOLDER, *map(str, places)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -223,13 +314,49 @@ def test_a_folder_held_by_another_process_and_what_it_leaves_when_killed(olap: O
             olap.counts(SPEC)
         holder.kill()
     assert olap.counts(SPEC) == {D1: 1}
-    test_nothing_is_left_behind(olap)
+    test_nothing_is_left_behind(olap, "quantlake")
+
+
+def refusal(port: int, secure: bool) -> str:
+    server = ClickHouse.server("127.0.0.1", port, "reader", "s3cret", secure=secure)
+    with pytest.raises(QuantLakeError, match=rf"ClickHouse at 127\.0\.0\.1:{port} cannot be opened") as raised:
+        server.counts(SPEC)
+    text = str(raised.value)
+    assert "password of reader" in text and "s3cret" not in text and "\n" not in text
+    return text
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
-    server = ClickHouse.server("127.0.0.1", 9, "reader", "s3cret", secure=False)
-    with pytest.raises(QuantLakeError, match=r"ClickHouse at 127\.0\.0\.1:9 cannot be opened") as raised:
-        server.counts(SPEC)
-    assert "password of reader" in str(raised.value)
-    assert "s3cret" not in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert "secure=False" in refusal(9, secure=False)
+
+
+class Answer(BaseHTTPRequestHandler):
+    """As ClickHouse answers to a wrong password; ``page`` answers as a web server does that is no ClickHouse."""
+
+    page = False
+
+    def do_GET(self) -> None:
+        denied = "Code: 516. DB::Exception: reader: Authentication failed: password is incorrect, or there is no user with such name. (AUTHENTICATION_FAILED)"
+        body = b"<html>\n<h1>It works</h1>\n</html>" if self.page else denied.encode()
+        self.send_response(200 if self.page else 403)
+        if not self.page:
+            self.send_header("X-ClickHouse-Exception-Code", "516")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(("page", "secure", "says"), [(False, False, "AUTHENTICATION_FAILED"), (True, False, "Unexpected response"), (False, True, "secure=True")])
+def test_what_answers_in_a_server_s_place_is_told_in_one_line(page: bool, secure: bool, says: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Answering", (Answer,), {"page": page})) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            assert says in refusal(server.server_port, secure)
+        finally:
+            server.shutdown()
+            thread.join()

@@ -34,6 +34,7 @@ from quantlake.contract import (
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.ports import CheckResult
 
+PORT, ADAPTER = "Quality", "great_expectations"
 XNYS = Sessions("XNYS", "America/New_York", opens=time(9, 30), due=time(22, 0))
 DAY, NEXT, SATURDAY = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 6)
 COLUMNS = (
@@ -109,6 +110,37 @@ def test_a_bad_row_fails_its_check_alone(check: str, bad: dict[str, Any], reason
     assert {name: r.reason for name, r in failed.items()} == {check: reason}
     assert list(failed[check].failing) == [1]
     assert failed[check].blocking
+
+
+@pytest.mark.parametrize(
+    ("side", "shown"),
+    [
+        ("東京 🚀 שלום", "東京 🚀 שלום"),
+        ("a\nb\r\u2028\0", r"a\nb\r\u2028\x00"),
+        ("x" * 100, "x" * 100),
+        ("x" * 100_000, "x" * 100 + "... (100000 characters)"),
+        ("", ""),
+    ],
+)
+def test_any_text_is_an_example_of_one_line(side: str, shown: str) -> None:
+    assert _failed({}, {"side": side})["allowed_values"].reason == f"side: 1 of 2 rows not one of buy, sell, e.g. {shown}"
+
+
+def test_numbers_at_their_ends_are_judged_exactly() -> None:
+    high = Decimal("99999999999999999999.999999999999999999")
+    assert not _failed({"price": high, "high": high}, {"score": float("inf")}, {"count": 2**63 - 1})
+    low = high.copy_negate()  # a minus would round it to 28 digits
+    failed = _failed({"price": low, "low": low}, {"score": float("-inf")}, {"count": -(2**63)})
+    assert failed["in_range"].reason == (
+        f"price: 1 of 3 rows not above 0, e.g. {low}; count: 1 of 3 rows below 0, e.g. {-(2**63)}; score: 1 of 3 rows below -0.5, e.g. -inf"
+    )
+    assert list(failed["in_range"].failing) == [0, 1, 2]
+
+
+def test_ten_thousand_bad_rows_are_all_named_in_a_short_reason() -> None:
+    failed = _failed(*[{"side": "bad"}] * 10_000)["allowed_values"]
+    assert list(failed.failing) == list(range(10_000))
+    assert failed.reason == "side: 10000 of 10000 rows not one of buy, sell, e.g. bad"
 
 
 def test_a_price_of_one_attounit_is_above_zero() -> None:

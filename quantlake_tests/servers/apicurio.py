@@ -50,6 +50,7 @@ class ApicurioServer(Server):
         basic = "QUARKUS_HTTP_AUTH_PERMISSION_ALL_"
         return {
             **os.environ, "QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(self.port),
+            "QUARKUS_MANAGEMENT_HOST": "127.0.0.1", "QUARKUS_MANAGEMENT_PORT": "0",  # else 9000 of all addresses, which is one machine's once
             "APICURIO_STORAGE_KIND": "sql", "APICURIO_STORAGE_SQL_KIND": "h2",
             # H2 keeps what was committed for half a second before it writes it, unless told otherwise
             "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{self.folder}/h2/registry;WRITE_DELAY=0",

@@ -17,8 +17,8 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from quantlake.contract import QuantLakeError
-from quantlake_tests.servers.kafka import _free_port
 from quantlake_tests.servers.maven import jars
+from quantlake_tests.servers.processes import free_port
 
 VERSION = "1.12.0"
 TOKEN = "quantlake-tests-token"  # the bearer token that it asks for
@@ -45,7 +45,7 @@ class IcebergRestServer:
             "uri": f"jdbc:sqlite:{folder / 'catalog.db'}", "warehouse": warehouse, "clients": "1", "jdbc.schema-version": "V1",
             "io-impl": "org.apache.iceberg.aws.s3.S3FileIO", "s3.path-style-access": "true", **s3,
         }  # fmt: skip
-        port = port or _free_port()
+        port = port or free_port()
         server = cls(_process(folder, port, properties), folder, port, properties)
         server._wait()
         return server

@@ -5,9 +5,7 @@ Here: getting it, starting it, and what only a real log can suffer (expiry, dele
 
 import base64
 import os
-import random
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 from quantlake.contract import QuantLakeError
 from quantlake_tests.servers.certificates import Authority
 from quantlake_tests.servers.maven import jars
+from quantlake_tests.servers.processes import free_port
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -77,7 +76,7 @@ class KafkaServer:
     def start(cls, folder: Path, port: int = 0, config: Mapping[str, str] = {}, *, secure: bool = False) -> "KafkaServer":
         """Start a new, empty node in ``folder`` (port 0: a free one); ``config`` are broker settings over those above; ``secure``: with
         the listeners of ``Secured`` too."""
-        port, controller = port or _free_port(), _free_port()
+        port, controller = port or free_port(), free_port()
         secured, security = _secured(folder) if secure else (None, {})
         listeners = [f"BROKER://127.0.0.1:{port}"]
         if secured:
@@ -214,7 +213,7 @@ def _secured(folder: Path) -> tuple[Secured, dict[str, str]]:
     """Certificates, the listeners' addresses, and their settings."""
     authority = Authority(folder / "tls")
     good, old = authority.issue("broker"), authority.issue("expired", days=-2)
-    addresses = [f"127.0.0.1:{_free_port()}" for _ in SECURE]
+    addresses = [f"127.0.0.1:{free_port()}" for _ in SECURE]
     settings = {
         "ssl.keystore.type": "PEM", "ssl.keystore.location": str(good), "listener.name.expired.ssl.keystore.type": "PEM",
         "listener.name.expired.ssl.keystore.location": str(old), "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
@@ -237,17 +236,6 @@ def _lead(admin: "AdminClient") -> None:
     partitions = [TopicPartition(name, p) for name, t in admin.list_topics(timeout=1).topics.items() for p in t.partitions]
     for end in admin.list_offsets({p: OffsetSpec.latest() for p in partitions}).values() if partitions else ():
         end.result()
-
-
-def _free_port() -> int:
-    """A free port below those that the kernel gives to outgoing connections: one of these could take it while the node is down."""
-    while True:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
 
 
 def _java(folder: Path, *command: str) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from quantlake_tests.servers.kafka import _free_port
+from quantlake_tests.servers.processes import free_port
 
 REGION = "eu-west-1"
 KEY, SECRET = "quantlake-tests", "quantlake-tests-secret"  # any are taken, unless `enforce` was called
@@ -47,7 +47,7 @@ class MotoServer:
     def start(cls, folder: Path, port: int = 0) -> "MotoServer":
         """Start an empty server (port 0: a free one), whose output goes to ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        port = port or _free_port()
+        port = port or free_port()
         server = cls(_process(folder, port), folder, port)
         server._wait()
         return server

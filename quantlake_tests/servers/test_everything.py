@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,9 @@ def test_the_end_of_one_server_ends_all(foreground: subprocess.Popen[str]) -> No
     assert foreground.wait(30) == 1
     assert foreground.stderr and re.search(r"redis ended with status -9; its output is in \S+redis", foreground.stderr.read())
     assert gone(second)
+    folder = Path(said.split("source ")[1].split("\n")[0]).parent
+    assert (folder / "redis" / "redis.log").exists()  # kept, to be read
+    shutil.rmtree(folder)
 
 
 def test_an_unknown_server_is_refused() -> None:

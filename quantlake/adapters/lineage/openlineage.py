@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from quantlake.contract import Dataset
 from quantlake.ports import LineageEvent
@@ -68,8 +69,15 @@ class OpenLineage:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
                 if not self._warned:
                     target = self._transport.get("url") or self._transport.get("log_file_path") or self._transport.get("type")
-                    log.warning("lineage events are dropped: %s does not take them (%s)", target, _one_line(error))
+                    log.warning("%s", self._hidden(f"lineage events are dropped: {target} does not take them ({_one_line(error)})"))
                 self._warned = True
+
+    def _hidden(self, text: str) -> str:
+        """``text`` without the secrets of the transport: an address may have a password in it, which errors quote."""
+        secrets = [urlsplit(str(self._transport.get("url", ""))).password, self._transport.get("auth", {}).get("apiKey")]
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "***")
+        return text
 
     @cached_property
     def _client(self) -> Any:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from quantlake.contract import Column, Dataset, Ordered, Table
 
+SHOWN = 100  # characters of an example
 Expect = Literal["not_null", "unique", "in_set"]
 
 
@@ -117,6 +118,9 @@ def _ordered(check: Ordered, rows: pa.Table) -> Probe:
 
 
 def _written(value: Any) -> str:
+    """A value in one line of a reason, which is shown, stored and sent: long texts are cut, what is not printable is escaped."""
     if isinstance(value, Decimal):  # never normalize(): it rounds to 28 digits
         return f"{value:f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
-    return "null" if value is None else str(value)
+    text = "null" if value is None else str(value)
+    start = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:SHOWN])
+    return start if len(text) <= SHOWN else f"{start}... ({len(text)} characters)"

@@ -10,6 +10,7 @@ from quantlake.ports import UnknownSchemaError
 
 SCHEMA_NOT_FOUND = 40403
 NOT_FOUND = 404
+NOT_COMPARABLE = 422  # what Apicurio answers where the subject's schemas are of another kind
 AS_STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
 
 
@@ -31,14 +32,13 @@ class ConfluentRegistry:
         refers = [SchemaReference(r.name, r.subject, r.version) for r in schema.references]
         with _Errors(self._url), self._client() as client:
             new = Registered(schema.text, schema.kind, refers)
+            self._guard(client, subject)
             id_ = self._known(client, subject, new)
             if id_ is None:
                 newest = self._newest(client, subject)
-                if newest:  # the registry's own rule may be off, as Apicurio's is at first
-                    require_backward(subject, newest[1], schema)
+                # versions that an absent rule let in, and Protobuf, of which we ask more; a first one has to read its own data
+                require_backward(subject, newest[1] if newest else schema, schema)
                 id_ = int(client.register_schema(subject, new))
-            if self._level(client, subject) not in AS_STRICT:
-                client.set_compatibility(subject, "BACKWARD")
         return id_
 
     def schema(self, schema_id: int) -> Schema:
@@ -55,6 +55,19 @@ class ConfluentRegistry:
             raise QuantLakeError(f"subject {subject} is not registered in {self._url}; run `quantlake contract register`")
         return found
 
+    def _guard(self, client: Any, subject: str) -> None:
+        """Have the registry refuse what is not BACKWARD, which Apicurio does not at first; before the first version, so that of two
+        clients that register at once one is refused."""
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        if self._level(client, subject) in AS_STRICT:
+            return
+        try:
+            client.set_compatibility(subject, "BACKWARD")
+        except SchemaRegistryError:
+            if self._level(client, subject) not in AS_STRICT:  # else another client was first
+                raise
+
     @staticmethod
     def _known(client: Any, subject: str, schema: Any) -> int | None:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -62,7 +75,7 @@ class ConfluentRegistry:
         try:
             return int(client.lookup_schema(subject, schema).schema_id)
         except SchemaRegistryError as error:
-            if error.http_status_code != NOT_FOUND:
+            if error.http_status_code not in (NOT_FOUND, NOT_COMPARABLE):
                 raise
             return None
 
@@ -121,4 +134,4 @@ class _Errors:
         if getattr(error, "error_code", None) == SCHEMA_NOT_FOUND:
             raise UnknownSchemaError(f"schema registry {self._url} knows no such schema") from error
         if isinstance(error, Exception) and not isinstance(error, QuantLakeError):
-            raise QuantLakeError(f"schema registry {self._url}: {type(error).__name__}: {error}") from error
+            raise QuantLakeError(f"schema registry {self._url}: {type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -34,8 +34,7 @@ class SqliteRegistry:
                 return int(known[0])
             schema = Schema(schema.kind, schema.text, self._references(database, refers))
             newest = self._newest(database, subject)
-            if newest:
-                require_backward(subject, newest[1], schema)
+            require_backward(subject, newest[1] if newest else schema, schema)  # a first one has to read its own data
             values = (subject, schema.text, schema.kind, refers)
             added = database.execute("INSERT INTO schemas (subject, schema, kind, refers) VALUES (?, ?, ?, ?)", values)
             return int(added.lastrowid or 0)
