@@ -1,11 +1,13 @@
 """moto's server, for tests: S3 and Glue on loopback, in a process of its own.
 
-It keeps everything in memory: a restart loses it, and gives an empty server on the same port.
+It keeps everything in memory: a restart loses it, and gives an empty server on the same port. moto does not look at the version that
+an update of a Glue table names, which is Glue's optimistic lock; here it does, as AWS does.
 """
 
 import importlib.util
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from quantlake_tests.servers.processes import free_port
 
 REGION = "eu-west-1"
 KEY, SECRET = "quantlake-tests", "quantlake-tests-secret"  # any are taken, unless `enforce` was called
+PLAIN = {"Content-Type": "text/plain"}
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -88,7 +92,7 @@ class MotoServer:
 
     def enforce(self, enforced: bool) -> None:
         """Whether keys and signatures are checked from now on, as AWS checks them; none is known but those made with IAM."""
-        with urlopen(Request(f"{self.url}/moto-api/reset-auth", data=b"0" if enforced else b"inf", method="POST"), timeout=10):
+        with urlopen(Request(f"{self.url}/moto-api/reset-auth", data=b"0" if enforced else b"inf", headers=PLAIN, method="POST"), timeout=10):
             pass
 
     def _wait(self, seconds: float = 60.0) -> None:
@@ -116,6 +120,31 @@ def why_not() -> str | None:
 
 
 def _process(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", __name__, str(port)]
     with (folder / "moto.log").open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
+
+
+def _lock_glue() -> None:
+    """Let an update of a table be refused that names another version than the table's."""
+    from moto.glue.exceptions import GlueClientError
+    from moto.glue.responses import GlueResponse
+
+    theirs, lock = GlueResponse.update_table, threading.Lock()
+
+    def update_table(self: GlueResponse) -> Any:
+        asked = self.parameters
+        with lock:
+            table = self.glue_backend.get_table(asked["DatabaseName"], asked["TableInput"]["Name"])
+            if asked.get("VersionId", table.as_dict()["VersionId"]) != table.as_dict()["VersionId"]:
+                raise GlueClientError("ConcurrentModificationException", "Update table failed due to concurrent modifications.")
+            return theirs(self)
+
+    GlueResponse.update_table = update_table
+
+
+if __name__ == "__main__":
+    from moto.server import main
+
+    _lock_glue()
+    main(["-H", "127.0.0.1", "-p", sys.argv[1]])

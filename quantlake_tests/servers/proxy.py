@@ -26,6 +26,7 @@ class Fault:
     times: int = 1
     body: bytes = b""
     held: threading.Event | None = None  # answered no sooner
+    after: "Fault | None" = None  # only once that one was hit
     hit: int = 0
 
 
@@ -66,10 +67,10 @@ class Proxy:
 
     def fail(
         self, pattern: str, status: int | None = None, *, forwarded: bool = False, times: int = 1, body: bytes = b"",
-        held: threading.Event | None = None,
+        held: threading.Event | None = None, after: Fault | None = None,
     ) -> Fault:  # fmt: skip
         """The next ``times`` requests that match fail so; gives the order, which counts them in ``hit``."""
-        fault = Fault(pattern, status, forwarded, times, body, held)
+        fault = Fault(pattern, status, forwarded, times, body, held, after)
         self.faults.append(fault)
         return fault
 
@@ -77,7 +78,7 @@ class Proxy:
         with self._server.lock:
             self.seen.append(line)
             for fault in self.faults:
-                if fault.hit < fault.times and re.search(fault.pattern, line):
+                if fault.hit < fault.times and (fault.after is None or fault.after.hit) and re.search(fault.pattern, line):
                     fault.hit += 1
                     return fault
         return None
