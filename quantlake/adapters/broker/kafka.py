@@ -70,6 +70,13 @@ class Kafka:
             time.sleep(0.02)
         return True
 
+    def delete_topic(self, topic: str) -> None:
+        """With all that is in it."""
+        try:
+            self._admin.delete_topics([topic], request_timeout=SILENCE_SECONDS)[topic].result()
+        except Exception as error:
+            raise self._refusals.error(error) from error
+
     def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20) -> Iterator[Batch]:
         with self._reading(topic, batch_rows, batch_bytes) as (reading, partitions):
             yield from reading.to_ends(partitions, start)
