@@ -6,7 +6,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlake.landing.ranges import HIGHEST, LOWEST, Ranges, clipped, contains, covering, difference, intersection, ranges, size, union
+from quantlake.landing.ranges import (
+    HIGHEST,
+    LOWEST,
+    Ranges,
+    clipped,
+    contains,
+    covering,
+    difference,
+    intersection,
+    ranges,
+    size,
+    union,
+)
 
 OFFSETS = st.lists(st.integers(-5, 40), max_size=60)
 BOUNDS = st.lists(st.tuples(st.integers(-5, 40), st.integers(-5, 40)), max_size=8)
