@@ -143,8 +143,8 @@ def audit(stream: Stream, *, lake: Lake, broker: Broker | None, progress: Progre
 def pending(stream: Stream, *, lake: Lake, broker: Broker) -> int:
     """How many messages on the broker have not landed; no row is read. Raises ``QuantLakeError`` where the broker cannot say."""
     logs = Logs.parse(lake.properties(stream.spec))
-    offsets = logs[logs.current(broker.log_id(stream.topic))].offsets
-    return sum(max(end - offsets.get(p, 0), 0) for p, end in broker.ends(stream.topic, offsets).items())
+    log = logs[logs.current(broker.log_id(stream.topic))]
+    return sum(max(end - log.offsets.get(p, 0), 0) for p, end in broker.ends(stream.topic, log.offsets, log.last).items())
 
 
 def shown(some: Ranges, most: int = SHOWN) -> str:
@@ -169,7 +169,7 @@ def _live(stream: Stream, broker: Broker | None, logs: Logs) -> _Live:
     live = None
     try:
         live = logs.current(broker.log_id(stream.topic))
-        return _Live(live, broker.ends(stream.topic, logs[live].offsets))
+        return _Live(live, broker.ends(stream.topic, logs[live].offsets, logs[live].last))
     except LogBrokenError as error:
         return _Live(live, why=str(error), lost=error.lost)
     except QuantLakeError as error:
