@@ -14,10 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import partial
+from enum import StrEnum
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +38,8 @@ from quantlake.contract.wire import subject, wire_schema
 from quantlake.landing.follow import Follower
 from quantlake.landing.land import land
 from quantlake.ports import Message
+from quantlake.settings import load
+from quantlake.wiring import Adapters
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -42,12 +47,17 @@ if TYPE_CHECKING:
 ROUNDS = 5
 ROWS_A_DAY, SYMBOLS, FIRST = 250_000, 20, date(2024, 3, 4)
 FOLLOW_ROWS_A_SECOND = 20_000
-WARM = "bench.warm.v1"
 POLL_ROWS, POLL_SECONDS = 50_000, 0.25
+
+
+class BrokerKind(StrEnum):
+    embedded = "embedded"
+    kafka = "kafka"
 
 
 def landing(
     rows: Annotated[int, typer.Option(min=1000, help="Trade messages on the broker.")] = 1_000_000,
+    broker: Annotated[BrokerKind, typer.Option(help="embedded: a fresh one; kafka: that of QUANTLAKE_KAFKA_..., on topics of its own.")] = BrokerKind.embedded,
     rounds: Annotated[int, typer.Option(min=1, help="Each figure is the median of so many.")] = ROUNDS,
     follow_seconds: Annotated[int, typer.Option(min=0, help="How long 20,000 rows a second are followed; 0: not at all.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
@@ -57,24 +67,24 @@ def landing(
 
     with home() as adapters, show.progress() as bar:
         folder = adapters.settings.root
-        with _broker(folder) as (broker, registry):
-            size = _produced(broker, registry, rows, bar)
-            figures = _measured(folder, broker, rows, size, rounds, bar)
+        with _bench(folder, broker) as bench:
+            size = _produced(bench, rows, bar)
+            figures = {"broker": broker.value, **_measured(bench, rows, size, rounds, bar)}
         if follow_seconds:
-            with _broker(folder) as (broker, registry):
-                figures |= _followed(folder, broker, registry, follow_seconds, bar)
+            with _bench(folder, broker) as bench:
+                figures |= _followed(bench, follow_seconds, bar)
     print_figures(figures, as_json)
 
 
-def _measured(folder: Path, broker: Kafka, rows: int, size: int, rounds: int, bar: "Progress") -> dict[str, Any]:
+def _measured(bench: "Bench", rows: int, size: int, rounds: int, bar: "Progress") -> dict[str, Any]:
     task = bar.add_task("measuring", total=3 * rounds)
     lander: list[dict[str, Any]] = []
     consume: list[dict[str, Any]] = []
     floor: list[dict[str, Any]] = []
     for n in range(rounds):
-        lake = folder / f"lake-{n}"
+        lake = bench.folder / f"lake-{n}"
         for found, what in ((lander, "lander"), (consume, "consume"), (floor, "floor")):
-            found.append(_child(what, folder, broker.address, lake))
+            found.append(bench.child(what, lake))
             bar.advance(task)
         shutil.rmtree(lake)
     wrong = {f["rows"] for f in (*lander, *consume, *floor)} - {rows}
@@ -90,13 +100,14 @@ def _measured(folder: Path, broker: Kafka, rows: int, size: int, rounds: int, ba
     }  # fmt: skip
 
 
-def _followed(folder: Path, broker: Kafka, registry: SqliteRegistry, seconds: int, bar: "Progress") -> dict[str, Any]:
+def _followed(bench: "Bench", seconds: int, bar: "Progress") -> dict[str, Any]:
     """A follower beside a producer of 20,000 rows a second: how old each row is when the table first shows it."""
-    stream, lake = _stream(), _lake(folder / "lake-follow")
-    messages = _messages(stream, registry, FOLLOW_ROWS_A_SECOND)
+    place = bench.folder / "lake-follow"
+    stream, lake = bench.stream, _lake(place)
+    messages = bench.messages(FOLLOW_ROWS_A_SECOND)
     lake.ensure(stream.spec)
     task = bar.add_task("following", total=seconds)
-    follower = subprocess.Popen(_command("follow", folder, broker.address, folder / "lake-follow"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    follower = subprocess.Popen(bench.command("follow", place), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert follower.stdout
     assert follower.stdin
     follower.stdout.readline()
@@ -107,7 +118,7 @@ def _followed(folder: Path, broker: Kafka, registry: SqliteRegistry, seconds: in
     began, ticks = time.monotonic(), 20
     for n in range(seconds * ticks):
         chunk = len(messages) // ticks
-        broker.produce(stream.topic, messages[n % ticks * chunk : (n % ticks + 1) * chunk])
+        bench.broker.produce(stream.topic, messages[n % ticks * chunk : (n % ticks + 1) * chunk])
         bar.update(task, completed=n // ticks)
         time.sleep(max(0.0, began + (n + 1) / ticks - time.monotonic()))
     took = time.monotonic() - began
@@ -146,27 +157,86 @@ def _ages(lake: Iceberg, stream: Stream, seen: Sequence[tuple[float, int]]) -> I
         before |= paths
 
 
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark's folder and its broker, with two topics of its own whose names begin with ``prefix``: what is measured, and what the
+    measured processes read before. An ``address`` of "": the broker of this process's settings."""
+
+    folder: Path
+    address: str
+    prefix: str
+
+    @cached_property
+    def broker(self) -> Kafka:
+        if self.address:
+            return Kafka({"bootstrap.servers": self.address})
+        found = Adapters(load().model_copy(update={"profile": "production"})).broker
+        assert isinstance(found, Kafka)
+        return found
+
+    @cached_property
+    def registry(self) -> SqliteRegistry:
+        return SqliteRegistry(self.folder / "registry.db")
+
+    @cached_property
+    def stream(self) -> Stream:
+        from quantlake.datasets.market import trades
+
+        return replace(trades.raw, topic=f"{self.prefix}.trades.v1")
+
+    @cached_property
+    def warm(self) -> Stream:
+        return Stream("bench.bench.warm", doc="", owner="", topic=f"{self.prefix}.warm.v1", message_key="symbol", columns=self.stream.columns)
+
+    def messages(self, rows: int) -> list[Message]:
+        return [m for part in _days(rows) for m in self.encoded(part)][:rows]
+
+    def encoded(self, rows: pa.Table) -> list[Message]:
+        from quantlake.sources.encode import encode
+
+        return encode(self.stream, rows, self.registry.latest(subject(self.stream))[0])
+
+    def command(self, what: str, lake: Path) -> list[str]:
+        """A process of its own; a broker's user and password it has from the environment, as we do."""
+        script = "from quantlake.cli.bench_landing import main; main()"
+        return [sys.executable, "-c", script, what, str(lake), str(self.folder), self.address, self.prefix]
+
+    def child(self, what: str, lake: Path) -> dict[str, Any]:
+        done = subprocess.run(self.command(what, lake), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise QuantLakeError(f"the benchmark's {what} ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+
 @contextmanager
-def _broker(folder: Path) -> Iterator[tuple[Kafka, SqliteRegistry]]:
-    server = Tansu.start(folder / "logs" / "broker.log")
+def _bench(folder: Path, broker: BrokerKind) -> Iterator[Bench]:
+    """Its topics are there, and removed afterwards."""
+    server = Tansu.start(folder / "logs" / "broker.log") if broker is BrokerKind.embedded else None
+    bench = Bench(folder, server.address if server else "", f"bench.{uuid.uuid4().hex}")
+    topics = bench.stream.topic, bench.warm.topic
+    made: list[str] = []
     try:
-        broker, registry, stream = Kafka({"bootstrap.servers": server.address}), SqliteRegistry(folder / "registry.db"), _stream()
-        registry.register(subject(stream), wire_schema(stream))
-        for topic in (stream.topic, WARM):
-            broker.create_topic(topic, stream.topic_partitions)
-        broker.produce(WARM, _messages(stream, registry, 1000))
-        yield broker, registry
+        bench.registry.register(subject(bench.stream), wire_schema(bench.stream))
+        for topic in topics:
+            made += [topic] if bench.broker.create_topic(topic, bench.stream.topic_partitions) else []
+        bench.broker.produce(bench.warm.topic, bench.messages(1000))
+        yield bench
     finally:
-        server.stop()
+        if server:
+            server.stop()
+        else:
+            for topic in made:
+                bench.broker.delete_topic(topic)
 
 
-def _produced(broker: Kafka, registry: SqliteRegistry, rows: int, bar: "Progress") -> int:
+def _produced(bench: Bench, rows: int, bar: "Progress") -> int:
     """Put the trades on the broker, in order of time; the bytes of their keys and values."""
-    stream, sent, size = _stream(), 0, 0
+    sent = size = 0
     task = bar.add_task("producing", total=rows)
     for part in _days(rows):
-        messages = _encoded(stream, registry, part)[: rows - sent]
-        broker.produce(stream.topic, messages)
+        messages = bench.encoded(part)[: rows - sent]
+        bench.broker.produce(bench.stream.topic, messages)
         sent += len(messages)
         size += sum(len(m.key or b"") + len(m.value or b"") for m in messages)
         bar.update(task, completed=sent)
@@ -175,6 +245,7 @@ def _produced(broker: Kafka, registry: SqliteRegistry, rows: int, bar: "Progress
 
 def _days(rows: int) -> Iterator[pa.Table]:
     """At least so many simulated trades, a day each."""
+    from quantlake.datasets.market import trades
     from quantlake.sources.importers import typed
     from quantlake.sources.simulate_trades import Market
 
@@ -184,23 +255,7 @@ def _days(rows: int) -> Iterator[pa.Table]:
         found = market.trades(day)
         if found is not None and left > 0:
             left -= found.height
-            yield typed(_stream(), found)
-
-
-def _messages(stream: Stream, registry: SqliteRegistry, rows: int) -> list[Message]:
-    return [m for part in _days(rows) for m in _encoded(stream, registry, part)][:rows]
-
-
-def _encoded(stream: Stream, registry: SqliteRegistry, rows: pa.Table) -> list[Message]:
-    from quantlake.sources.encode import encode
-
-    return encode(stream, rows, registry.latest(subject(stream))[0])
-
-
-def _stream() -> Stream:
-    from quantlake.datasets.market import trades
-
-    return trades.raw
+            yield typed(trades.raw, found)
 
 
 def _lake(folder: Path) -> Iceberg:
@@ -219,25 +274,12 @@ def _until(done: Any, seconds: float) -> None:
         time.sleep(0.2)
 
 
-def _command(what: str, folder: Path, address: str, lake: Path) -> list[str]:
-    return [sys.executable, "-c", "from quantlake.cli.bench_landing import main; main()", what, str(folder), address, str(lake)]
-
-
-def _child(what: str, folder: Path, address: str, lake: Path) -> dict[str, Any]:
-    done = subprocess.run(_command(what, folder, address, lake), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise QuantLakeError(f"the benchmark's {what} ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 # what the measured processes do
 
 
-def _land(folder: Path, broker: Kafka, place: Path) -> dict[str, Any]:
-    stream, registry, lake = _stream(), SqliteRegistry(folder / "registry.db"), _lake(place)
-    warm = Stream("bench.bench.warm", doc="", owner="", topic=WARM, message_key="symbol", columns=stream.columns)
-    land(warm, broker=broker, registry=registry, lake=lake)
+def _land(bench: Bench, place: Path) -> dict[str, Any]:
+    stream, broker, registry, lake = bench.stream, bench.broker, bench.registry, _lake(place)
+    land(bench.warm, broker=broker, registry=registry, lake=lake)
     lake.ensure(stream.spec)
     with _counted() as figures:
         landed = land(stream, broker=broker, registry=registry, lake=lake)
@@ -272,18 +314,18 @@ def _consume(broker: Kafka, topic: str, *, everything: bool) -> int:
     return rows
 
 
-def _floor(broker: Kafka, place: Path, *, write: bool) -> dict[str, Any]:
+def _floor(bench: Bench, place: Path, *, write: bool) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    stream = _stream()
+    stream = bench.stream
     files = []
     if write:  # the lander's rows, as decoded, in its order and row groups
         for path in _lake(place).files(stream.spec).paths:
             file = pq.ParquetFile(path.removeprefix("file://"))
             files.append([file.read_row_group(n).cast(stream.spec.arrow) for n in range(file.num_row_groups)])
-    _consume(broker, WARM, everything=True)
+    _consume(bench.broker, bench.warm.topic, everything=True)
     with _counted() as figures:
-        rows = _consume(broker, stream.topic, everything=write)
+        rows = _consume(bench.broker, stream.topic, everything=write)
         for n, groups in enumerate(files):
             dictionaries, encodings = layout(groups[0])
             options: dict[str, Any] = {"compression": "zstd", "use_dictionary": dictionaries, "column_encoding": encodings, "store_schema": False}
@@ -293,9 +335,9 @@ def _floor(broker: Kafka, place: Path, *, write: bool) -> dict[str, Any]:
     return figures | {"rows": rows}
 
 
-def _follow(folder: Path, broker: Kafka, place: Path) -> dict[str, Any]:
+def _follow(bench: Bench, place: Path) -> dict[str, Any]:
     """Follow until standard input ends."""
-    follower = Follower([_stream()], broker=broker, registry=SqliteRegistry(folder / "registry.db"), lake=_lake(place))
+    follower = Follower([bench.stream], broker=bench.broker, registry=bench.registry, lake=_lake(place))
     with _counted() as figures:
         follower.start()
         print("ready", flush=True)
@@ -321,11 +363,9 @@ def _counted() -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """One measured process: what it does, the benchmark's folder, the broker's address, the lake's folder."""
-    what, folder, address, place = sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
-    broker = Kafka({"bootstrap.servers": address})
-    run = {
-        "lander": partial(_land, folder, broker, place), "follow": partial(_follow, folder, broker, place),
-        "consume": partial(_floor, broker, place, write=False), "floor": partial(_floor, broker, place, write=True),
-    }[what]  # fmt: skip
-    print(json.dumps(run()), flush=True)
+    """One measured process: what it does, the lake's folder, and the benchmark: its folder, its broker's address, its topics' prefix."""
+    what, place, folder, address, prefix = sys.argv[1:]
+    runs: dict[str, Callable[[Bench, Path], dict[str, Any]]] = {
+        "lander": _land, "follow": _follow, "consume": partial(_floor, write=False), "floor": partial(_floor, write=True),
+    }  # fmt: skip
+    print(json.dumps(runs[what](Bench(Path(folder), address, prefix), Path(place))), flush=True)

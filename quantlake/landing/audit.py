@@ -133,7 +133,7 @@ def audit(stream: Stream, *, lake: Lake, broker: Broker | None, progress: Progre
     for log in logs.logs:
         of_log = {p for name, p in held if name == log.id}
         partitions = {*log.offsets, *of_log, *(loss.partition for loss in log.losses), *(live.ends if log.id == live.id else ())}
-        found += [_audited(stream, log, p, held.pop((log.id, p), _Held()), live) for p in sorted(partitions)]
+        found += [_audited(stream, log, p, held.pop((log.id, p), Held()), live) for p in sorted(partitions)]
     for (name, partition), part in sorted(held.items()):
         strange = Log(name, "lost")
         found.append(_audited(stream, strange, partition, part, live, "the table has rows of this log and has never landed from it"))
@@ -143,8 +143,8 @@ def audit(stream: Stream, *, lake: Lake, broker: Broker | None, progress: Progre
 def pending(stream: Stream, *, lake: Lake, broker: Broker) -> int:
     """How many messages on the broker have not landed; no row is read. Raises ``QuantLakeError`` where the broker cannot say."""
     logs = Logs.parse(lake.properties(stream.spec))
-    offsets = logs[logs.current(broker.log_id(stream.topic))].offsets
-    return sum(max(end - offsets.get(p, 0), 0) for p, end in broker.ends(stream.topic, offsets).items())
+    log = logs[logs.current(broker.log_id(stream.topic))]
+    return sum(max(end - log.offsets.get(p, 0), 0) for p, end in broker.ends(stream.topic, log.offsets, log.last).items())
 
 
 def shown(some: Ranges, most: int = SHOWN) -> str:
@@ -169,7 +169,7 @@ def _live(stream: Stream, broker: Broker | None, logs: Logs) -> _Live:
     live = None
     try:
         live = logs.current(broker.log_id(stream.topic))
-        return _Live(live, broker.ends(stream.topic, logs[live].offsets))
+        return _Live(live, broker.ends(stream.topic, logs[live].offsets, logs[live].last))
     except LogBrokenError as error:
         return _Live(live, why=str(error), lost=error.lost)
     except QuantLakeError as error:
@@ -177,8 +177,8 @@ def _live(stream: Stream, broker: Broker | None, logs: Logs) -> _Live:
 
 
 @dataclass
-class _Held:
-    """What the table holds of a partition of a log."""
+class Held:
+    """What the table, or the broker, holds of a partition of a log; ``covered`` is all of it after a ``fold``."""
 
     topic: str = ""
     rows: int = 0
@@ -201,9 +201,9 @@ class _Held:
         self._parts = []
 
 
-def _held(stream: Stream, lake: Lake, before: Logs, progress: Progress | None) -> dict[tuple[str, int], _Held]:
+def _held(stream: Stream, lake: Lake, before: Logs, progress: Progress | None) -> dict[tuple[str, int], Held]:
     """The table's rows but for those that were landed since ``before`` was read."""
-    found: dict[tuple[str, int], _Held] = {}
+    found: dict[tuple[str, int], Held] = {}
     after: Logs | None = None
     for rows in lake.batches(stream.spec, [c.name for c in COORDINATES], nulls={}):
         after = after or Logs.parse(lake.properties(stream.spec))  # the rows are of a snapshot between the two
@@ -211,7 +211,7 @@ def _held(stream: Stream, lake: Lake, before: Logs, progress: Progress | None) -
             low, high = before[log].offsets.get(partition, 0), after[log].offsets.get(partition, 0)
             offsets, dead = ((some[(some < low) | (some >= high)] for some in both) if low < high else both)
             if len(offsets):
-                found.setdefault((log, partition), _Held(topic)).add(offsets, len(dead))
+                found.setdefault((log, partition), Held(topic)).add(offsets, len(dead))
         if progress:
             progress(rows.num_rows)
     for held in found.values():
@@ -231,7 +231,7 @@ def _by_partition(rows: pa.Table) -> Iterator[tuple[str, int, str, Offsets, Offs
         yield log, partition, topic, groups["_offset"][n].to_numpy(), groups["dead"][n].to_numpy()
 
 
-def _audited(stream: Stream, log: Log, partition: int, held: _Held, live: _Live, why: str = "") -> Audited:
+def _audited(stream: Stream, log: Log, partition: int, held: Held, live: _Live, why: str = "") -> Audited:
     first, end = log.begins.get(partition, 0), log.offsets.get(partition, 0)
     losses = tuple(loss for loss in log.losses if loss.partition == partition)
     expired = ranges(*((loss.first, loss.end) for loss in losses if loss.why == "expired" and loss.end is not None))

@@ -15,9 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from quantlake.contract import Stream
-from quantlake.landing.audit import Audited, Content, Mismatch, Progress
+from quantlake.landing.audit import Audited, Content, Held, Mismatch, Progress
 from quantlake.landing.decode import decode
-from quantlake.landing.ranges import EMPTY, Ranges, contains, covering, difference, intersection, ranges, union
+from quantlake.landing.ranges import EMPTY, Ranges, contains, covering, difference, intersection, ranges
 from quantlake.landing.records import taken
 from quantlake.ports import Broker, Lake, Records, Registry
 
@@ -62,13 +62,15 @@ class _Comparison:
 
     def contents(self, spans: Spans) -> tuple[dict[int, Ranges], dict[int, Content]]:
         """At which offsets the broker holds records, and what they say against the rows."""
-        there: dict[int, Ranges] = {}
+        there: dict[int, Held] = {}
 
         def seen() -> Iterator[pl.DataFrame]:
             for frame, records in self._records(spans):
                 for p in np.unique(records.partitions).tolist():
-                    there[p] = union(there.get(p, EMPTY), covering(records.offsets[records.partitions == p])[0])[0]
+                    there.setdefault(p, Held()).add(records.offsets[records.partitions == p], 0)
                 yield frame
+            for held in there.values():
+                held.fold()
 
         said, stored = _sums(seen()), _sums(self._rows(spans))
         both = said.join(stored, on=["_partition", "bucket"])  # what only one side has is a gap, or no longer on the broker
@@ -82,7 +84,7 @@ class _Comparison:
         for p in spans:
             n, wrong, listed = counted.get(p, (0, 0, []))
             found[p] = Content(compared.get(p, 0) + n, wrong, tuple(Mismatch(o, columns.get((p, o), ())) for o in listed))
-        return there, found
+        return {p: held.covered for p, held in there.items()}, found
 
     def _by_row(self, spans: Spans, buckets: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The rows of some buckets, as ``_together`` takes them."""

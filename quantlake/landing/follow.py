@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.landing.land import GROUP_BYTES, GROUP_ROWS, Landed, Landing, Report, Writing, pieces, reading, resumed
+from quantlake.landing.land import GROUP_ROWS, Landed, Landing, Report, Writing, pieces, reading, resumed
 from quantlake.ports import Broker, Lake, LogBrokenError, Registry, StaleWriterError
 
 COMMIT_SECONDS = 2.0
@@ -84,7 +84,7 @@ class Follower:
         with pieces(landing, self._registry, self._lake) as writing:
             since: float | None = None
             met = set[int]()
-            for batch in reading(landing, broker.follow(stream.topic, landing.start, self._stop, batch_rows=GROUP_ROWS // 2, batch_bytes=GROUP_BYTES // 2)):
+            for batch in reading(landing, landing.follow(broker, self._stop, GROUP_ROWS // 2)):
                 landing.take(batch)
                 seen.behind = batch.behind
                 met |= batch.ends.keys()

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from threading import Event
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from quantlake.landing.logs import PROPERTY, Logs
 from quantlake.landing.ranges import EMPTY, size
 from quantlake.landing.records import clustered, joined
 from quantlake.landing.tombstones import dated
-from quantlake.ports import Appender, Batch, Broker, Commit, Lake, LogBrokenError, Records, Registry
+from quantlake.ports import Appender, Batch, Broker, Commit, Lake, Last, LogBrokenError, Records, Registry
 
 GROUP_ROWS = 100_000  # decoded, sorted and written together: a row group, of which two are in memory
 GROUP_BYTES = 16 << 20  # keys and headers too; on its way into a file a group is there several times over
@@ -73,7 +74,7 @@ def land(
         rows = min(GROUP_ROWS, commit_rows)
         total = Landed()
         with pieces(landing, registry, lake) as writing:
-            for batch in reading(landing, broker.read(stream.topic, landing.start, batch_rows=min(50_000, rows), batch_bytes=GROUP_BYTES // 2)):
+            for batch in reading(landing, landing.read(broker, min(50_000, rows))):
                 landing.take(batch)
                 if progress and len(batch.records):
                     progress(len(batch.records))
@@ -97,7 +98,7 @@ def close(stream: Stream, *, broker: Broker, registry: Registry, lake: Lake, rep
             written = lake.properties(stream.spec).get(PROPERTY, "")
             logs = Logs.parse({PROPERTY: written})
             current = logs.current(log)
-            if broker.ends(stream.topic, logs[current].offsets) == dict(logs[current].offsets):
+            if broker.ends(stream.topic, logs[current].offsets, logs[current].last) == dict(logs[current].offsets):
                 put(stream, lake, logs.closed(current), written)
                 return landed
     raise QuantLakeError(f"topic {stream.topic} is still written to; end its producers first")
@@ -121,12 +122,23 @@ class Landing:
     written: str
     batches: list[Records] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
+    last: dict[int, Last] = field(default_factory=dict)
     rows: int = 0
     bytes: int = 0
 
     @property
     def start(self) -> Mapping[int, int]:
         return self.logs[self.log].offsets
+
+    def read(self, broker: Broker, rows: int) -> Iterator[Batch]:
+        """On from there to the ends."""
+        last = self.logs[self.log].last
+        return broker.read(self.stream.topic, self.start, last=last, batch_rows=rows, batch_bytes=GROUP_BYTES // 2)
+
+    def follow(self, broker: Broker, stop: Event, rows: int) -> Iterator[Batch]:
+        """On from there until ``stop``."""
+        last = self.logs[self.log].last
+        return broker.follow(self.stream.topic, self.start, stop, last=last, batch_rows=rows, batch_bytes=GROUP_BYTES // 2)
 
     def take(self, batch: Batch) -> None:
         """Records that were read, and the ends met. Raises ``QuantLakeError`` for a record that was taken before, and for an offset
@@ -148,6 +160,7 @@ class Landing:
                 raise QuantLakeError(f"{self.stream.topic} partition {p} went on by {went} offsets and said of {said} what they hold; run it again")
         if batch.skipped:
             self.logs = self.logs.past(self.log, batch.skipped)
+        self.last |= batch.last
         if len(records):
             self.batches.append(records)
             self.rows += len(records)
@@ -163,7 +176,7 @@ class Landing:
         return records
 
     def moved(self) -> Logs:
-        return self.logs.moved(self.log, self.offsets)
+        return self.logs.moved(self.log, self.offsets, last=self.last)
 
 
 def resumed(stream: Stream, broker_id: str, lake: Lake) -> Landing:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from quantlake.landing.ranges import Ranges, ranges
 from quantlake.landing.skips import MOST, Skip, added, bounded, skip
+from quantlake.ports import Last
 
 PROPERTY = "quantlake.logs"
 
@@ -37,7 +38,7 @@ class Loss:
 class Log:
     """One log. ``offsets``: the next offset to land, by partition; ``begins``: the first one landed, where it is not 0.
 
-    ``skipped``: offsets landed past, where the broker had no record to give.
+    ``skipped``: offsets landed past, where the broker had no record to give; ``last``: the last record landed, where its epoch is known.
 
     ``open``: it may grow. ``closed``: a clean stop landed all. ``lost``: it ended without one; anything after ``offsets`` is unknown.
     ``given_up``: a person accepted that, as ``losses`` tell.
@@ -49,6 +50,7 @@ class Log:
     begins: Mapping[int, int] = field(default_factory=dict)
     losses: tuple[Loss, ...] = ()
     skipped: Mapping[int, tuple[Skip, ...]] = field(default_factory=dict)
+    last: Mapping[int, Last] = field(default_factory=dict)
 
     @property
     def broker_id(self) -> str:
@@ -88,10 +90,13 @@ class Logs:
         known = any(log.id == log_id for log in self.logs)
         return self._with(self.logs if known else (*self.logs, Log(log_id)), replace(self[log_id], status="open"))
 
-    def moved(self, log_id: str, offsets: Mapping[int, int], begins: Mapping[int, int] | None = None) -> "Logs":
-        """Landed up to ``offsets``; ``begins``: partitions first read, from an offset above 0."""
+    def moved(
+        self, log_id: str, offsets: Mapping[int, int], begins: Mapping[int, int] | None = None, last: Mapping[int, Last] | None = None
+    ) -> "Logs":
+        """Landed up to ``offsets``; ``begins``: partitions first read, from an offset above 0; ``last``: of what was landed."""
         log = self[log_id]
-        return self._with(self.logs, replace(log, offsets={**log.offsets, **offsets}, begins={**log.begins, **(begins or {})}))
+        all_begins, all_last = {**log.begins, **(begins or {})}, {**log.last, **(last or {})}
+        return self._with(self.logs, replace(log, offsets={**log.offsets, **offsets}, begins=all_begins, last=all_last))
 
     def past(self, log_id: str, skipped: Mapping[int, Ranges]) -> "Logs":
         """The broker had no record in these ranges, which lie behind all that were skipped before."""
@@ -127,7 +132,7 @@ class Logs:
         begins = {p: o for p, o in offsets.items() if o}
         return Logs((
             *self._with(self.logs, replace(log, status="given_up", losses=(*log.losses, *losses))).logs,
-            Log(self._next(log), offsets=offsets, begins=begins),
+            Log(self._next(log), offsets=offsets, begins=begins, last={p: last for p, last in log.last.items() if p not in ends}),
         ))  # fmt: skip
 
     def restarted(self, log_id: str, at: str) -> "Logs":
@@ -149,6 +154,7 @@ def _log(entry: Mapping[str, Any]) -> Log:
         entry["log"], entry["status"], {int(p): o for p, o in entry["offsets"].items()},
         {int(p): o for p, o in entry.get("begins", {}).items()}, tuple(Loss(**loss) for loss in entry.get("losses", ())),
         {int(p): tuple(_skip(*each) for each in some) for p, some in entry.get("skipped", {}).items()},
+        {int(p): Last(*last) for p, last in entry.get("last", {}).items()},
     )  # fmt: skip
 
 
@@ -161,6 +167,8 @@ def _entry(log: Log) -> dict[str, Any]:
         found["losses"] = [asdict(loss) for loss in log.losses]
     if log.skipped:
         found["skipped"] = {str(p): [[s.first, s.end] if s.whole else list(astuple(s)) for s in some] for p, some in log.skipped.items()}
+    if log.last:
+        found["last"] = {str(p): list(astuple(last)) for p, last in log.last.items()}
     return found
 
 

@@ -71,7 +71,7 @@ def _mended(stream: Stream, broker: Broker, lake: Lake, *, again: bool) -> list[
 
 def _without_lost(stream: Stream, broker: Broker, logs: Logs, current: str, at: str) -> tuple[Logs, list[str]]:
     try:
-        with closing(broker.read(stream.topic, logs[current].offsets, batch_rows=1)) as batches:  # type: ignore[type-var]
+        with closing(broker.read(stream.topic, logs[current].offsets, last=logs[current].last, batch_rows=1)) as batches:  # type: ignore[type-var]
             next(batches, None)  # its first act is to look whether all is there
     except LogBrokenError as error:
         for lost in error.lost:

@@ -47,6 +47,8 @@ def size(a: Ranges) -> int:
 
 def clipped(a: Ranges, first: int, end: int) -> Ranges:
     """What of the set lies in [first, end), at the cost of that alone."""
+    if first >= end:
+        return EMPTY
     inside = a[np.searchsorted(a[:, 1], first, side="right") : np.searchsorted(a[:, 0], end, side="left")]
     return np.clip(inside, first, end)
 

@@ -1,6 +1,6 @@
 """What QuantLake needs of the outside world, as Protocols. One adapter a backend stands behind each."""
 
-from quantlake.ports.broker import Batch, Broker, LogBrokenError, LostRange, Message, Records
+from quantlake.ports.broker import Batch, Broker, Last, LogBrokenError, LostRange, Message, Records
 from quantlake.ports.lineage import Lineage, LineageEvent
 from quantlake.ports.platform import Platform
 from quantlake.ports.quality import CheckResult, Quality
@@ -19,6 +19,6 @@ from quantlake.ports.stores import (
 )
 
 __all__ = [
-    "Appender", "Batch", "Broker", "CheckResult", "Commit", "FeatureStore", "Files", "Lake", "Lineage", "LineageEvent", "LogBrokenError", "LostRange",
+    "Appender", "Batch", "Broker", "CheckResult", "Commit", "FeatureStore", "Files", "Lake", "Last", "Lineage", "LineageEvent", "LogBrokenError", "LostRange",
     "Maintained", "Message", "Olap", "PartitionStore", "Platform", "Quality", "Records", "Registry", "StaleWriterError", "UnknownSchemaError", "VectorStore",
 ]

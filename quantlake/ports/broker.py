@@ -51,12 +51,21 @@ class Records:
 
 
 @dataclass(frozen=True)
+class Last:
+    """The last record read of a partition, and the epoch of the leader that took it: another epoch at its offset is another history."""
+
+    offset: int
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """Records read and, where a partition's end was met, the offset after its last record.
 
     ``begins``: partitions that are read for the first time, and whose log no longer begins at 0; ``behind``: how many records the
     broker is known to hold beyond these. ``skipped``: by partition, the ranges [first, end) that the read went past without a record:
-    transaction markers, aborted and compacted records. Records and skipped ranges follow each other without a hole.
+    transaction markers, aborted and compacted records. Records and skipped ranges follow each other without a hole. ``last``: of each
+    partition with records, where the broker tells epochs.
     """
 
     records: Records
@@ -64,6 +73,7 @@ class Batch:
     begins: Mapping[int, int]
     behind: int = 0
     skipped: Mapping[int, npt.NDArray[np.int64]] = field(default_factory=dict)
+    last: Mapping[int, Last] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,9 @@ class LostRange:
     def __str__(self) -> str:
         told = "expired before they were read" if self.why == "expired" else "were read, and are no longer there"
         return f"partition {self.partition}: offsets [{self.first}, {self.end}) {told}"
+
+
+NONE: Mapping[int, Last] = {}
 
 
 class LogBrokenError(QuantLakeError):
@@ -106,23 +119,26 @@ class Broker(Protocol):
         """Create a topic; False if it was there. The only thing that ever creates one."""
         ...
 
-    def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20) -> Iterator[Batch]:
+    def read(
+        self, topic: str, start: Mapping[int, int], *, last: Mapping[int, Last] = NONE, batch_rows: int = 50_000, batch_bytes: int = 64 << 20
+    ) -> Iterator[Batch]:
         """Read from ``start`` (offset by partition; absent = from the beginning) to the first end of every partition, or, where
         it is written to without pause, a little beyond what was there when the read began.
 
-        Each partition with a start above 0 is first probed by reading the record at start - 1. Raises ``LogBrokenError`` with the
-        lost ranges where the log was truncated or has expired beneath a start, ``QuantLakeError`` where neither a record nor an
-        end arrives in 5 s. A batch ends at ``batch_rows`` or, but for one poll's records, at ``batch_bytes``.
+        Each partition with a start above 0 is first probed by reading the record at start - 1, or on from behind the ``last`` record, if
+        its leader's epoch is still that of the log. Raises ``LogBrokenError`` with the lost ranges where the log was truncated (and maybe
+        written anew) or has expired beneath a start, ``QuantLakeError`` where neither a record nor an end arrives in 5 s. A batch ends at ``batch_rows`` or, but for one poll's records, at ``batch_bytes``.
         """
         ...
 
     def follow(
-        self, topic: str, start: Mapping[int, int], stop: Event, *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20
-    ) -> Iterator[Batch]:
+        self, topic: str, start: Mapping[int, int], stop: Event, *, last: Mapping[int, Last] = NONE, batch_rows: int = 50_000,
+        batch_bytes: int = 64 << 20,
+    ) -> Iterator[Batch]:  # fmt: skip
         """As ``read``, beyond every end until ``stop``: a batch at least every half second, with no records where none came."""
         ...
 
-    def ends(self, topic: str, start: Mapping[int, int]) -> dict[int, int]:
+    def ends(self, topic: str, start: Mapping[int, int], last: Mapping[int, Last] = NONE) -> dict[int, int]:
         """The end offset of each partition, found by reading on from ``start`` to the end event."""
         ...
 

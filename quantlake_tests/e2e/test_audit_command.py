@@ -9,15 +9,16 @@ import polars as pl
 from quantlake.datasets.market.trades import raw
 from quantlake.landing.land import land
 from quantlake.ports import Message
+from quantlake.wiring import catalog
 from quantlake_tests.e2e.commands import Commands, commands
 from quantlake_tests.orchestration.market import arrive, market, trade
 
 DAY = date(2024, 3, 4)
 KEYS = {
     "topic", "log", "partition", "status", "first", "end", "ranges", "rows", "dead_letters", "duplicates", "duplicate_ranges", "gaps",
-    "gap_ranges", "losses", "pending", "clean", "reason",
+    "gap_ranges", "losses", "pending", "skipped", "doubtful", "clean", "reason",
 }  # fmt: skip
-DEEP = {"compared", "mismatches", "mismatched", "not_compared"}
+DEEP = {"compared", "mismatches", "mismatched", "not_compared", "unlanded"}
 
 
 def told(ql: Commands, *options: str, ok: bool = True) -> list[dict[str, Any]]:
@@ -40,7 +41,8 @@ def test_the_audit_at_the_command_line() -> None:
         assert all(set(p) >= KEYS | DEEP for p in deep) and sum(p["compared"] for p in deep) == 41
         text = ql.run("audit").stdout
         assert text.rstrip().endswith("\nclean") and "mismatches" not in text and f"log {found[0]['log']}" in text.replace("\n", "")
-        assert f"no stream has the topic 'nothing'; there are alt.news.v1, {raw.topic}" in ql.error("audit", "--topic", raw.topic, "--topic", "nothing")
+        known = ", ".join(s.topic for s in catalog().streams)
+        assert f"no stream has the topic 'nothing'; there are {known}" in ql.error("audit", "--topic", raw.topic, "--topic", "nothing")
 
         rows = pl.DataFrame(adapters.lake.read(raw.spec))
         (partition,) = {p for p, symbol in rows.select("_partition", "symbol").iter_rows() if symbol}

@@ -101,6 +101,12 @@ class Lander:
     def kill(self) -> None:
         self._process.kill()
 
+    def pause(self) -> None:
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self._process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """As SIGTERM ends `quantlake land --follow`."""
         self._process.terminate()

@@ -137,6 +137,40 @@ def test_a_log_that_lost_its_tail(raw: Raw, server: KafkaServer, way: Callable[.
         assert {(p, o, None, "reset") for p, o in before.items()} == set(losses) and second[PARTITION].first == 0
 
 
+@pytest.mark.parametrize("resting", [True, False], ids=["nobody reads", "followed"])
+def test_a_log_that_lost_its_tail_and_has_grown_beyond_it_again(raw: Raw, server: KafkaServer, resting: bool) -> None:
+    """Where landing was, there is a record; what is now below it has never landed, and the audit knows without reading a row again."""
+    for _ in range(3):
+        raw.send(60)
+    raw.land()
+    before, sent = ends(raw), raw.ticks
+    resident = None if resting else Lander(Work("follow", server.address, raw.home, raw.stream.topic, raw.home / "dagster", retry_seconds=0.5))
+    if resident:
+        assert resident.wait()
+        resident.pause()  # so that it finds the log grown
+    truncate(server, raw.stream.topic, PARTITION, keep_batches=1)
+    raw.adapters.__dict__["broker"] = Kafka({"bootstrap.servers": server.address})
+    raw.send(400)
+    assert raw.broker.ends(raw.stream.topic, {})[PARTITION] > before[PARTITION]
+    if resident:
+        resident.go_on()
+        assert resident.wait(60, troubles=1)
+    (lost,) = refused(raw).lost
+    assert (lost.partition, lost.end, lost.why) == (PARTITION, before[PARTITION], "truncated") and 0 < lost.first < lost.end
+    (unclean, *_) = [a for a in audited(raw) if a.lost]
+    assert unclean.partition == PARTITION and not unclean.clean
+    accept_loss(raw.stream, broker=raw.broker, lake=raw.lake)
+    if resident:
+        wait_for(lambda: not sum(a.pending for a in audited(raw)), 60)
+        resident.stop()
+        assert resident.ended() == 0
+    raw.land()
+    found = raw.audited()
+    assert all(a.clean and not a.pending for a in found), [a.reason for a in found]
+    assert set(range(sent, raw.ticks)) <= held(raw).keys(), "all that came after the cut is there"
+    assert (PARTITION, lost.first, lost.end, "truncated") in [(x.partition, x.first, x.end, x.why) for a in found for x in a.losses]
+
+
 @pytest.mark.parametrize("way", [accept_loss, reset])
 def test_a_topic_that_was_deleted_and_made_again(raw: Raw, server: KafkaServer, way: Callable[..., list[str]]) -> None:
     raw.send(90, 3)

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from quantlake.adapters.broker.reading import Reading
+from quantlake.contract import QuantLakeError
 from quantlake.landing.land import Landing
 from quantlake.landing.logs import Logs
 from quantlake.ports import Batch, Records
@@ -58,3 +59,14 @@ def test_an_end_takes_no_record_back() -> None:
     assert landing.moved()["log"].offsets == {0: 11}
     landing.take(Batch(replace(records, offsets=np.arange(11, 16)), {0: 17}, {}, skipped={0: np.array([[16, 17]])}))  # a transaction's marker
     assert landing.moved()["log"].offsets == {0: 17}
+
+
+@pytest.mark.parametrize(("offsets", "skipped"), [((0, 1, 3), []), ((1, 2), []), ((0, 1), [[2, 3], [4, 5]]), ((0, 1, 1), [])])
+def test_an_offset_of_which_nothing_is_said_ends_the_landing(offsets: tuple[int, ...], skipped: list[list[int]]) -> None:
+    """Whatever handed it over forgot a record: nothing is committed."""
+    logs = Logs().entered("log")
+    landing, n = Landing(ticks, "log", "log", logs, logs.text()), len(offsets)
+    records = Records(np.zeros(n, np.int32), np.array(offsets), np.zeros(n, np.int64), [b"k"] * n, None, [b"v"] * n, np.ones(n, np.int64))
+    batch = Batch(records, {0: skipped[-1][1]} if skipped else {}, {}, skipped={0: np.array(skipped)} if skipped else {})
+    with pytest.raises(QuantLakeError, match=r"partition 0 went on by \d offsets and said of \d what they hold"):
+        landing.take(batch)

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantlake.landing.logs import PROPERTY, Log, Logs, Loss
+from quantlake.ports import Last
 
 AT = "2024-03-05T00:00:00+00:00"
 A, B = "cluster/a", "cluster/b"
 OFFSETS = st.dictionaries(st.integers(0, 3), st.integers(0, 2**62), max_size=3)
+LAST = st.dictionaries(st.integers(0, 3), st.builds(Last, st.integers(0, 2**62), st.integers(0, 2**31 - 1)), max_size=3)
 TWO = Logs((Log(A, "open", {0: 10, 2: 7}, {2: 3}),))
 
 
@@ -21,7 +23,7 @@ def parsed(logs: Logs) -> Logs:
 
 Step = tuple[str, Sequence[Any]]
 STEPS: st.SearchStrategy[Step] = st.one_of(
-    st.tuples(st.just("entered"), st.just(())), st.tuples(st.just("moved"), st.tuples(OFFSETS, st.none() | OFFSETS)),
+    st.tuples(st.just("entered"), st.just(())), st.tuples(st.just("moved"), st.tuples(OFFSETS, st.none() | OFFSETS, st.none() | LAST)),
     st.tuples(st.sampled_from(["closed", "lost"]), st.just(())), st.tuples(st.just("given_up"), st.tuples(st.sampled_from(["ended", "reset"]))),
     st.tuples(st.just("expired"), st.tuples(st.integers(0, 3), st.integers(0, 2**62))), st.tuples(st.just("restarted"), st.just(())),
     st.tuples(st.just("truncated"), st.just(())),

@@ -36,15 +36,15 @@ finally:
     Path(sys.argv.pop()).write_text(status["VmHWM"])
 """
 AT = datetime(2024, 3, 4, 15, tzinfo=UTC)
-LARGE, SMALL, SCHEMA_ID = 60, 50_000, 2
+LARGE, SMALL = 60, 50_000
 
 
 @pytest.fixture
-def ql(home: Path) -> Iterator[tuple[Commands, Kafka]]:
+def ql(home: Path) -> Iterator[tuple[Commands, Kafka, int]]:
+    """The commands, the broker, and the id of the trades' schema."""
     found = Commands(home / "home")
     with announced(found) as (broker, ids):
-        assert ids[raw.topic] == SCHEMA_ID
-        yield found, broker
+        yield found, broker, ids[raw.topic]
 
 
 @contextmanager
@@ -64,24 +64,24 @@ def peak_bytes(ql: Commands) -> int:
     return int((ql.folder / "peak").read_text().split()[0]) * 1024
 
 
-def trades(first: int, count: int, conditions: str = "") -> list[Message]:
+def trades(schema_id: int, first: int, count: int, conditions: str = "") -> list[Message]:
     frame = pl.DataFrame({"n": pl.int_range(first, first + count, eager=True)}).select(
         symbol="S" + (pl.col("n") % 200).cast(pl.String), venue=pl.lit("usa"), trade_id=pl.col("n").cast(pl.String), price=pl.lit(Decimal("25.5")),
         size=pl.lit(Decimal(1)), side=pl.lit("buy"), exchange=None, conditions=pl.lit(conditions or None), event_time=AT + pl.duration(microseconds="n"),
         known_at=AT + timedelta(hours=1), partition_date=AT.date(), source_name=pl.lit("test"), source_version=None, source_records=None,
         line_number=pl.col("n"),
     )  # fmt: skip
-    return encode(raw, frame.to_arrow().cast(wire_arrow(raw)), SCHEMA_ID)
+    return encode(raw, frame.to_arrow().cast(wire_arrow(raw)), schema_id)
 
 
-def large(seed: int) -> Iterable[Message]:
+def large(schema_id: int, seed: int) -> Iterable[Message]:
     """Valid ones just below the contract's limit, others of 10 MB, keys and headers of 1 MB; text that packs to its half, not to nothing."""
     chance = random.Random(seed)
     for n in range(LARGE):
         size = 10_000_000 if n % 3 == 0 else raw.max_message_bytes - 500
-        yield from trades(n, 1, chance.randbytes(size // 2).hex())
+        yield from trades(schema_id, n, 1, chance.randbytes(size // 2).hex())
     for n in range(LARGE):
-        (message,) = trades(n, 1)
+        (message,) = trades(schema_id, n, 1)
         yield replace(message, key=chance.randbytes(1 << 20)) if n % 2 else replace(message, headers=(("h", chance.randbytes(1 << 20)),))
 
 
@@ -91,11 +91,11 @@ def require_landed(ql: Commands, broker: Kafka, rows: int, dead: int) -> None:
     assert (sum(a.rows for a in found), sum(a.dead_letters for a in found)) == (rows, dead)
 
 
-def test_messages_of_10_mb_and_many_small_ones_stay_below_1_gb(ql: tuple[Commands, Kafka]) -> None:
-    commands, broker = ql
+def test_messages_of_10_mb_and_many_small_ones_stay_below_1_gb(ql: tuple[Commands, Kafka, int]) -> None:
+    commands, broker, schema_id = ql
     for first in range(0, SMALL, 50_000):
-        broker.produce(raw.topic, trades(first, 50_000))
-    broker.produce(raw.topic, large(1))
+        broker.produce(raw.topic, trades(schema_id, first, 50_000))
+    broker.produce(raw.topic, large(schema_id, 1))
     with lander(commands) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and not err.strip(), (out, err)
@@ -104,11 +104,11 @@ def test_messages_of_10_mb_and_many_small_ones_stay_below_1_gb(ql: tuple[Command
 
 
 @pytest.mark.faults
-def test_a_follower_too_stays_below_1_gb(ql: tuple[Commands, Kafka]) -> None:
-    commands, broker = ql
+def test_a_follower_too_stays_below_1_gb(ql: tuple[Commands, Kafka, int]) -> None:
+    commands, broker, schema_id = ql
     for first in range(0, SMALL, 50_000):
-        broker.produce(raw.topic, trades(first, 50_000))
-    broker.produce(raw.topic, large(2))
+        broker.produce(raw.topic, trades(schema_id, first, 50_000))
+    broker.produce(raw.topic, large(schema_id, 2))
     lake = Iceberg.embedded(commands.home / "lake", commands.home / "locks")
     with lander(commands, "--follow") as process:
         wait_for(lambda: sum(lake.counts(raw.spec).values()) == SMALL + 2 * LARGE or process.poll() is not None, 120)

@@ -6,7 +6,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlake.landing.ranges import HIGHEST, LOWEST, Ranges, contains, covering, difference, intersection, ranges, size, union
+from quantlake.landing.ranges import (
+    HIGHEST,
+    LOWEST,
+    Ranges,
+    clipped,
+    contains,
+    covering,
+    difference,
+    intersection,
+    ranges,
+    size,
+    union,
+)
 
 OFFSETS = st.lists(st.integers(-5, 40), max_size=60)
 BOUNDS = st.lists(st.tuples(st.integers(-5, 40), st.integers(-5, 40)), max_size=8)
@@ -76,6 +88,12 @@ def test_difference_and_intersection(a: list[int], b: list[int]) -> None:
 @given(OFFSETS, st.integers(-5, 40), st.integers(-5, 40))
 def test_gaps_within_bounds_are_a_difference(offsets: list[int], first: int, end: int) -> None:
     assert offsets_of(difference(ranges((first, end)), of(offsets))) == [n for n in range(first, end) if n not in offsets]
+
+
+@settings(deadline=None)
+@given(OFFSETS, st.integers(-5, 40), st.integers(-5, 40))
+def test_what_is_clipped_is_the_intersection_with_bounds(offsets: list[int], first: int, end: int) -> None:
+    assert offsets_of(clipped(of(offsets), first, end)) == [n for n in sorted(set(offsets)) if first <= n < end]
 
 
 @settings(deadline=None)

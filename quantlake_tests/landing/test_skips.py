@@ -63,6 +63,7 @@ def test_lost_rows_and_rows_that_nobody_sent_are_told_from_skipped_offsets(
     missing = difference(ranges((0, END)), of(rows))
     found = told(kept(skipped, cuts, most), missing, of(rows))
     gaps = offsets_of(found.gaps)
+    assert all(first < end for first, end in (*found.gaps.tolist(), *found.filled.tolist()))
     assert (not gaps and not found.doubtful and not len(found.filled)) == (not lost and not invented), "any difference is found"
     assert lost <= gaps, "and each lost row lies within the gaps"
     assert all(any(s.first <= o < s.end for s in found.doubtful) for o in gaps - lost), "what else is among them is said to be doubtful"

@@ -1,5 +1,6 @@
 """What keeps a client from a Kafka that is there: one line, soon, with the address and what to check, and never the password."""
 
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,3 +82,14 @@ def test_who_is_let_in_again_is_served(secured: Secured, home: Path, topic: str)
     assert broker.partitions(topic) == (0,)
     with pytest.raises(QuantLakeError, match=f"there is no topic {topic}.none"):
         list(broker.read(f"{topic}.none", {}))
+
+
+def test_a_message_beyond_the_broker_s_own_limit_is_refused_in_our_words(secured: Secured, home: Path, topic: str) -> None:
+    """The client takes it, the broker (whose limit is 4 MB here) does not; what was sent beside it is there."""
+    broker = Adapters(settings(secured, home)).broker
+    broker.create_topic(topic, 1)
+    broker.produce(topic, [Message(b"k", b"before")])
+    with pytest.raises(QuantLakeError, match=f"1 messages were not taken by topic {topic} of {secured.scram}.*(?i:too large)"):
+        broker.produce(topic, [Message(b"k", random.randbytes(6 << 20))])
+    broker.produce(topic, [Message(b"k", b"after")])
+    assert [v for b in broker.read(topic, {}) for v in b.records.values] == [b"before", b"after"]

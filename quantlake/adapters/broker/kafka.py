@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from quantlake.adapters.broker.reading import SILENCE_SECONDS, Reading
 from quantlake.adapters.broker.refusal import Refusals
 from quantlake.contract import QuantLakeError
-from quantlake.ports import Batch, Message
+from quantlake.ports import Batch, Last, Message
+from quantlake.ports.broker import NONE
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Producer
@@ -70,19 +71,29 @@ class Kafka:
             time.sleep(0.02)
         return True
 
-    def read(self, topic: str, start: Mapping[int, int], *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20) -> Iterator[Batch]:
+    def delete_topic(self, topic: str) -> None:
+        """With all that is in it."""
+        try:
+            self._admin.delete_topics([topic], request_timeout=SILENCE_SECONDS)[topic].result()
+        except Exception as error:
+            raise self._refusals.error(error) from error
+
+    def read(
+        self, topic: str, start: Mapping[int, int], *, last: Mapping[int, Last] = NONE, batch_rows: int = 50_000, batch_bytes: int = 64 << 20
+    ) -> Iterator[Batch]:
         with self._reading(topic, batch_rows, batch_bytes) as (reading, partitions):
-            yield from reading.to_ends(partitions, start)
+            yield from reading.to_ends(partitions, start, last)
 
     def follow(
-        self, topic: str, start: Mapping[int, int], stop: Event, *, batch_rows: int = 50_000, batch_bytes: int = 64 << 20
-    ) -> Iterator[Batch]:
+        self, topic: str, start: Mapping[int, int], stop: Event, *, last: Mapping[int, Last] = NONE, batch_rows: int = 50_000,
+        batch_bytes: int = 64 << 20,
+    ) -> Iterator[Batch]:  # fmt: skip
         with self._reading(topic, batch_rows, batch_bytes, {"fetch.wait.max.ms": 250}) as (reading, partitions):
-            yield from reading.onward(partitions, start, stop)
+            yield from reading.onward(partitions, start, stop, last)
 
-    def ends(self, topic: str, start: Mapping[int, int]) -> dict[int, int]:
+    def ends(self, topic: str, start: Mapping[int, int], last: Mapping[int, Last] = NONE) -> dict[int, int]:
         found: dict[int, int] = {}
-        for batch in self.read(topic, start):
+        for batch in self.read(topic, start, last=last):
             found |= batch.ends
         return found
 

@@ -7,6 +7,7 @@ import base64
 import gc
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from quantlake.contract import QuantLakeError
-from quantlake.ports import Batch, LogBrokenError, LostRange, Records
+from quantlake.ports import Batch, Last, LogBrokenError, LostRange, Records
+from quantlake.ports.broker import NONE
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
@@ -28,6 +30,7 @@ OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after 
 POLL_SECONDS = 0.25
 POLL_STEPS = 5  # a poll's bytes are looked at so often: it holds what a broker sends in a step beyond its limit, however large records are
 NEW_PARTITIONS_SECONDS = 5.0  # also how soon a follower learns that its broker is gone: the client itself says nothing
+TRUNCATED = re.compile(r"truncation detected.*broker end offset is (\d+)")  # the client's own words: it has no other place for it
 UNKNOWN_BYTES = 8 << 20  # a record's size before any is known
 
 
@@ -39,16 +42,17 @@ class Reading:
         self._rows, self._bytes, self._size = batch_rows, batch_bytes, float(UNKNOWN_BYTES)
         self._reached: dict[int, int] = {}
         self._begins: dict[int, int] = {}
+        self._last: dict[int, Last] = {}  # of the last poll
         self._over: set[int] = set()  # partitions of which nothing more is wanted
 
     def close(self) -> None:
         self._consumer.close()
 
-    def to_ends(self, partitions: Sequence[int], start: Mapping[int, int]) -> Iterator[Batch]:
+    def to_ends(self, partitions: Sequence[int], start: Mapping[int, int], last: Mapping[int, Last] = NONE) -> Iterator[Batch]:
         """Until each partition's first end; of a topic that has none because it is written to, a little beyond the read's begin."""
         began, deadline = time.time() * 1000, math.inf
         open_ends, overtaken = set(partitions), set[int]()  # overtaken: partitions that gave a record younger than this read
-        self._begin(partitions, start)
+        self._begin(partitions, start, last)
         last_heard = time.monotonic()
         while open_ends:
             records, ends = self._poll(to_end=True)
@@ -60,7 +64,7 @@ class Reading:
                     deadline = last_heard + OVERTIME_SECONDS
                 if last_heard > deadline:
                     ends = {p: self._reached[p] for p in open_ends} | ends
-                yield Batch(records, ends, self._first(), skipped=skipped)
+                yield Batch(records, ends, self._first(), skipped=skipped, last=self._last)
                 open_ends -= set(ends)
                 self._over |= set(ends)
                 for p in ends:
@@ -68,15 +72,17 @@ class Reading:
             elif time.monotonic() - last_heard > SILENCE_SECONDS:
                 raise self._silent(sorted(open_ends))
 
-    def onward(self, partitions: Sequence[int], start: Mapping[int, int], stop: Event) -> Iterator[Batch]:
+    def onward(
+        self, partitions: Sequence[int], start: Mapping[int, int], stop: Event, last: Mapping[int, Last] = NONE
+    ) -> Iterator[Batch]:
         """Until ``stop``: every poll's records, whether there are any or not, and what the broker still holds beyond them."""
         known = set(partitions)
-        self._begin(partitions, start)
+        self._begin(partitions, start, last)
         looked = time.monotonic()
         while not stop.is_set():
             records, ends = self._poll(to_end=False)
             skipped = self._gone_on(records, ends)
-            yield Batch(records, ends, self._first(), self._behind(), skipped)
+            yield Batch(records, ends, self._first(), self._behind(), skipped, self._last)
             if time.monotonic() - looked > NEW_PARTITIONS_SECONDS:
                 looked = time.monotonic()
                 try:
@@ -88,9 +94,9 @@ class Reading:
                     self._reached |= dict.fromkeys(new, 0)
                     self._consumer.incremental_assign([self._at(p, 0) for p in sorted(new)])
 
-    def _begin(self, partitions: Sequence[int], start: Mapping[int, int]) -> None:
+    def _begin(self, partitions: Sequence[int], start: Mapping[int, int], last: Mapping[int, Last]) -> None:
         """Assign every partition; raises ``LogBrokenError`` where a log no longer holds what it has to."""
-        lost = [found for p, o in start.items() if o > 0 and (found := self._probe(p, o))]
+        lost = [found for p, o in start.items() if o > 0 and (found := self._probe(p, o, last.get(p)))]
         self._reached = {}
         for p in partitions:
             low = 0 if start.get(p) else self._watermarks(p)[0]
@@ -104,12 +110,14 @@ class Reading:
             raise LogBrokenError(f"topic {self._topic} of {self._address}: {told}", lost)
         self._consumer.assign([self._at(p, o) for p, o in self._reached.items()])
 
-    def _probe(self, partition: int, offset: int) -> LostRange | None:
-        """Look at ``offset - 1``, which was read before: a log that ends below it gives no error and no end, for ever.
+    def _probe(self, partition: int, offset: int, last: Last | None) -> LostRange | None:
+        """Look at what was read before: a log that ends below ``offset`` gives no error and no end, for ever.
 
-        A later record in its place is as good: compaction removes records, and a transaction's marker is never handed over.
+        At ``offset - 1``, or later: compaction removes records, and a transaction's marker is never handed over. Where the ``last``
+        record is known, on from behind it, for the client to compare its epoch with the log's: one that was cut below ``offset`` and
+        has gone beyond it again would else lose what it has there now, without a word.
         """
-        at = self._answer(partition, offset - 1)
+        at = self._answer(partition, offset - 1) if last is None else self._answer(partition, last.offset + 1, last.epoch)
         if at is None:
             low, high = self._watermarks(partition)
             if low >= offset:
@@ -119,21 +127,23 @@ class Reading:
                 raise self._silent([partition])
         return LostRange(partition, at, offset, "truncated") if at < offset else None
 
-    def _answer(self, partition: int, offset: int) -> int | None:
-        """The offset that the log is known to reach, from its answer at ``offset``: beyond a record, or its end; None: no answer."""
-        from confluent_kafka import KafkaError
+    def _answer(self, partition: int, offset: int, epoch: int | None = None) -> int | None:
+        """The offset to which the log is as it was read, by its answer at ``offset``: its end, or beyond the record there; with an
+        ``epoch`` to a record, since what came before it was none, or to where the log was cut. None: no answer."""
+        from confluent_kafka import KafkaError, TopicPartition
 
-        self._consumer.assign([self._at(partition, offset)])
+        self._consumer.assign([TopicPartition(self._topic, partition, offset, "", -1 if epoch is None else epoch)])
         message = self._consumer.poll(SILENCE_SECONDS)
         if message is None:
             return None
         error, found = message.error(), message.offset()
         if error is None:
-            return None if found is None else found + 1
+            return None if found is None else found + (epoch is None)
         if error.code() == KafkaError._PARTITION_EOF:
             return found
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            return None
+            cut = TRUNCATED.search(error.str())
+            return int(cut[1]) if cut else None
         raise self._failed(message)
 
     def _end(self, partition: int, low: int, high: int) -> int | None:
@@ -200,6 +210,11 @@ class Reading:
             elif self._over:
                 messages = [m for m in messages if m.partition() not in self._over]
             records = _columns(messages)
+            self._last = {}
+            for p in np.unique(records.partitions).tolist():
+                end = messages[np.flatnonzero(records.partitions == p)[-1]]
+                if end.leader_epoch() is not None:
+                    self._last[p] = Last(end.offset(), end.leader_epoch())
             del messages  # gone before the collector is back
         finally:
             if was_on:
