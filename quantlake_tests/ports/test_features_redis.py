@@ -63,7 +63,7 @@ def test_a_wrong_password_is_said_and_not_shown(tmp_path: Path, redis_server: Re
     assert "its password" in said
 
 
-@pytest.mark.parametrize("password", ["1e5", "true", 'a"b\\c=d', "ключ"])
+@pytest.mark.parametrize("password", ["1e5", "true", 'a"b\\c=d', '"a', "ключ"])
 def test_a_password_is_the_text_that_was_given(tmp_path: Path, store: FeastStore, redis_server: RedisServer, password: str) -> None:
     with redis_server.client() as client:
         client.config_set("requirepass", password)
@@ -74,6 +74,16 @@ def test_a_password_is_the_text_that_was_given(tmp_path: Path, store: FeastStore
         with replace(redis_server, password=password).client() as client:
             client.config_set("requirepass", redis_server.password)
     assert online(store, "IBM") == [1]
+
+
+def test_a_password_with_a_comma_is_written_as_json(tmp_path: Path, store: FeastStore, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.config_set("requirepass", "a,b")
+    try:
+        assert opened(tmp_path / "other", redis_server.connection_of('"a\\u002cb"')).write_online(VIEW, table(row(0, 1.0))) == 1
+    finally:
+        with replace(redis_server, password="a,b").client() as client:
+            client.config_set("requirepass", redis_server.password)
 
 
 def test_a_password_changed_under_an_open_store_is_said(store: FeastStore, redis_server: RedisServer) -> None:

@@ -11,9 +11,12 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+
+import psutil
 
 STOP_SECONDS = 20.0
 
@@ -33,7 +36,7 @@ def free_port() -> int:
 class Server(ABC):
     """A server over ``folder``, on a port of 127.0.0.1. Errors are ``RuntimeError`` naming its output, ``folder/<name>.log``.
 
-    It is the first of its own process group: a kill takes its children too, and the terminal's Ctrl-C reaches only who started it.
+    It is in a session of its own: the terminal's Ctrl-C reaches only who started it.
     """
 
     folder: Path
@@ -102,11 +105,19 @@ class Server(ABC):
                 self.kill()
 
     def kill(self) -> None:
-        """SIGKILL it and its children."""
-        if self._process is not None:
-            if self._process.poll() is None:  # else the group's number may be another's by now
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """SIGKILL it and its children: PostgreSQL's are in process groups of their own, and hold its data until they notice."""
+        if self._process is None:
+            return
+        children: list[psutil.Process] = []
+        if self.running():  # else its number may be another's by now
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, STOP_SECONDS)
+        self._process.wait()
 
     def restart(self) -> None:
         """Start it again, stopped first if it runs, on the same data and port."""

@@ -28,9 +28,7 @@ class RedisOnline:
                 servers.append(part)
         if not servers:
             raise QuantLakeError("the Redis connection string names no server; write host:port, then options such as ,ssl=true,password=...")
-        for secret in ("username", "password"):  # Feast reads an option as JSON if it is JSON, so 1e5 would be 100000.0
-            if secret in options and not options[secret].startswith('"'):
-                options[secret] = json.dumps(options[secret])
+        options |= {name: _text(options[name]) for name in ("username", "password") if name in options}
         options |= {name: str(limit) for name, limit in LIMITS.items() if name not in options}
         self._servers = ", ".join(servers)
         self._secret = json.loads(options["password"]) if "password" in options else ""
@@ -55,3 +53,11 @@ class RedisOnline:
             said = said.replace(self._secret, "***") if self._secret else said
             advice = "check that it answers there, whether it speaks TLS (ssl=true), and its password"
             raise QuantLakeError(f"Redis at {self._servers} cannot be used ({type(error).__name__}: {said}); {advice}") from None
+
+
+def _text(value: str) -> str:
+    """An option's value as JSON text, unless it is one: what Feast can read as JSON it does, so a password 1e5 would be 100000.0."""
+    try:
+        return value if isinstance(json.loads(value), str) else json.dumps(value)
+    except ValueError:
+        return json.dumps(value)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 ATTEMPTS = 5  # with the waits between them some 10 s; boto's ten are a minute until a server that is down is said to be
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
 DEFAULTS = {
     "s3.connect-timeout": f"{CONNECT_SECONDS:.0f}", "s3.request-timeout": f"{ANSWER_SECONDS:.0f}",
     "s3.retry-strategy-impl": f"{__name__}.S3Retries", "glue.max-retries": str(ATTEMPTS),
@@ -43,7 +43,7 @@ def _rest(properties: Mapping[str, str]) -> "Catalog":
 
     # reads alone are asked again: a commit that is sent twice conflicts with itself
     retries = Retry(
-        ATTEMPTS - 1, allowed_methods=("GET", "HEAD"), status_forcelist=(429, 502, 503, 504), backoff_factor=0.3, raise_on_status=False,
+        ATTEMPTS - 1, read=2, allowed_methods=("GET", "HEAD"), status_forcelist=(429, 502, 503, 504), backoff_factor=0.3, raise_on_status=False,
         respect_retry_after_header=False,
     )  # fmt: skip
 
