@@ -159,11 +159,19 @@ class Reading:
         return reached
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
-        try:
-            low, high = self._consumer.get_watermark_offsets(self._at(partition, 0), timeout=SILENCE_SECONDS)
-        except Exception as error:
-            raise QuantLakeError(f"topic {self._topic} partition {partition} of {self._address} does not say where it begins: {error}") from error
-        return low, high
+        from confluent_kafka import KafkaError, KafkaException
+
+        moving = KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART  # of a new topic too
+        deadline = time.monotonic() + SILENCE_SECONDS
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(self._at(partition, 0), timeout=SILENCE_SECONDS)
+                return low, high
+            except KafkaException as error:
+                if error.args[0].code() not in moving or time.monotonic() > deadline:
+                    told = f"topic {self._topic} partition {partition} of {self._address} does not say where it begins"
+                    raise QuantLakeError(f"{told}: {error.args[0].str()}") from error
+            time.sleep(0.05)
 
     def _behind(self) -> int:
         """How many records the broker holds beyond what was read, by what its last answers said: this asks nothing."""
