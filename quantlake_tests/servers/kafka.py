@@ -29,6 +29,8 @@ SETTINGS = {
     "offsets.topic.replication.factor": "1", "offsets.topic.num.partitions": "1", "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1", "transaction.state.log.num.partitions": "1", "group.initial.rebalance.delay.ms": "0",
     "log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "100", "log.segment.delete.delay.ms": "100",
+    # records say any time, and stay until a test has them expire
+    "log.retention.ms": "-1", "log.message.timestamp.after.max.ms": str((1 << 63) - 1),
     # a killed node is let in again when its old session is over: 13 s after with the default of 9 s
     "broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "200",
 }  # fmt: skip

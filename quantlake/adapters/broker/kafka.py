@@ -51,7 +51,8 @@ class Kafka:
         except Exception as error:
             raise self._refusals.error(error) from error
         if found.error is not None or not found.partitions:
-            raise QuantLakeError(f"there is no topic {topic} on {self.address}; `quantlake contract register` creates it")
+            unseen = f", or {user} may not see it" if (user := self._client.get("sasl.username")) else ""
+            raise QuantLakeError(f"there is no topic {topic} on {self.address}{unseen}; `quantlake contract register` creates it")
         return tuple(sorted(found.partitions))
 
     def create_topic(self, topic: str, partitions: int) -> bool:
@@ -103,7 +104,7 @@ class Kafka:
         self.partitions(topic)  # a producer never creates a topic
         producer = self._producer
         refused: list[str] = []
-        delivered = 0
+        delivered, fatal = 0, ""
 
         def heard(error: Any, _: Any) -> None:
             nonlocal delivered
@@ -112,22 +113,25 @@ class Kafka:
             else:
                 refused.append(str(error))
 
-        for message in messages:
-            headers: list[tuple[str, str | bytes | None]] | None = list(message.headers) or None
-            while True:
-                try:
-                    producer.produce(topic, message.value, message.key, headers=headers, on_delivery=heard)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-                except KafkaException as error:  # the client itself refuses it
-                    refused.append(error.args[0].str())
-                    break
-        producer.flush(60)
-        if unsent := len(refused) + len(producer):
+        try:
+            for message in messages:
+                headers: list[tuple[str, str | bytes | None]] | None = list(message.headers) or None
+                while True:
+                    try:
+                        producer.produce(topic, message.value, message.key, headers=headers, on_delivery=heard)
+                        break
+                    except BufferError:
+                        producer.poll(0.1)
+                    except KafkaException as error:  # the client itself refuses it
+                        refused.append(error.args[0].str())
+                        break
+            producer.flush(60)
+        except KafkaException as error:  # it can send nothing any more
+            fatal = error.args[0].str()
+        if (unsent := len(refused) + len(producer)) or fatal:
             producer.purge()  # what it still holds must not go out with the next messages
             del self._producer
-            why = refused[0] if refused else "no acknowledgement in 60 s"
+            why = fatal or (refused[0] if refused else "no acknowledgement in 60 s")
             raise self._refusals.error(QuantLakeError(f"{unsent} messages were not taken by topic {topic} of {self.address}: {why}"))
         return delivered
 

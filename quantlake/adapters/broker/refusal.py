@@ -46,6 +46,9 @@ class Refusals:
             return QuantLakeError(f"no connection to the broker at {self._address}: {told}; check {CHECKS[refused.name()]}")
         if isinstance(error, QuantLakeError):
             return error
+        if kafka is not None and kafka.name().endswith("AUTHORIZATION_FAILED"):
+            rights = "Describe on it, Read to land, Write to produce, Create to register"
+            return QuantLakeError(f"the broker at {self._address} does not allow it: {kafka.str()}; a topic's user needs {rights}")
         detail = str(error.args[0]) if error.args else type(error).__name__
         if self._listens():
             return QuantLakeError(
