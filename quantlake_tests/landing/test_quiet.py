@@ -46,16 +46,18 @@ panic()
 print("after", file=sys.stderr)
 """
 MANY = PANICS + """
-over = threading.Event()
+over, written = threading.Event(), {"a": 0, "b": 0}
 def write(name):
     n = 0
     while not over.wait(0.002):
         os.write(2, f"{name} {n}\\n".encode())
-        n += 1
+        written[name] = n = n + 1
     os.write(2, f"{name} end {n}\\n".encode())
 def look():
-    for _ in range(200):
+    looks = 0
+    while looks < 200 or min(written.values()) < 5:  # on a busy machine a writer comes to little meanwhile
         assert _block(header, [value], 1, len(value)) is not None
+        looks += 1
 writers = [threading.Thread(target=write, args=(name,)) for name in "ab"]
 readers = [threading.Thread(target=look) for _ in range(2)]
 for t in [*writers, *readers]: t.start()

@@ -200,7 +200,7 @@ def test_a_commit_that_fails_leaves_the_letters(
 
     with monkeypatch.context() as broken:
         broken.setattr(lake.catalog, "commit_table", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(QuantLakeError, match="No space left"):
             redrive(stream, registry=registry, lake=lake)
     assert numbers(stream, lake) == [] and counted(stream, lake, broker) == (0, 30)
     assert redrive(stream, registry=registry, lake=lake).rows == 30
