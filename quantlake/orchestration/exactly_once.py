@@ -22,7 +22,7 @@ def exactly_once(stream: Stream, platform: Platform) -> CheckResult:
     amiss = [part for part in found if not part.clean]
     reasons = [f"log {part.log} partition {part.partition}: {part.reason}" for part in amiss]
     reason = "; ".join(reasons[:LISTED]) + (f"; and {len(reasons) - LISTED} partitions more" if len(reasons) > LISTED else "")
-    totals = {name: sum(getattr(part, name) for part in found) for name in ("rows", "dead_letters", "duplicates", "gaps", "pending")}
+    totals = {name: sum(getattr(part, name) for part in found) for name in ("rows", "dead_letters", "skipped", "duplicates", "gaps", "pending")}
     losses = [{"log": part.log, **asdict(loss)} for part in found for loss in part.losses]
     shown = [*amiss, *reversed([part for part in found if part.clean])][:PARTS]  # the newest logs come last
     details = {**totals, "partitions": len(found), "ranges": [_ranges(part) for part in shown], "losses": losses[-LISTED:]}
