@@ -4,6 +4,7 @@ import json
 import urllib.request
 from typing import Any
 
+from quantlake.contract.catalog import discover
 from quantlake_tests.e2e.commands import wait_for
 
 REPOSITORY = '{repositoryName: "__repository__", repositoryLocationName: "quantlake.definitions"}'
@@ -21,10 +22,7 @@ query R($id: String!) {
 }
 """
 ENDED = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED")
-ASSETS = [
-    ["raw", "market", "trades"], ["curated", "market", "trades"], ["derived", "market", "bars_1m"], ["rollup", "market", "bars_1m"],
-    ["feature", "market", "trade_activity"], ["raw", "alt", "news"], ["curated", "alt", "news"], ["embedding", "alt", "news"],
-]  # fmt: skip
+ASSETS = [dataset.path.split("/") for dataset in discover().datasets]
 
 
 class Api:

@@ -50,6 +50,7 @@ def graph(folder: Path, **environment: str) -> dict[str, object]:
 def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
     found = graph(tmp_path)
     assert found["assets"] == {
+        "raw/market/quotes": [], "curated/market/quotes": ["raw/market/quotes"],
         "raw/market/trades": [], "curated/market/trades": ["raw/market/trades"], "derived/market/bars_1m": ["curated/market/trades"],
         "rollup/market/bars_1m": ["curated/market/trades", "derived/market/bars_1m"],
         "feature/market/trade_activity": ["derived/market/bars_1m"], "raw/alt/news": [], "curated/alt/news": ["raw/alt/news"],
@@ -58,7 +59,7 @@ def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
     assert found["jobs"] == ["curated", "derived", "embedding", "feature", "maintenance", "raw", "rollup"]
     assert "rollup/market/bars_1m:equals_derived" in found["checks"]  # type: ignore[operator]
     raw = [c for c in found["checks"] if c.startswith("raw/")]  # type: ignore[attr-defined]
-    assert raw == [f"raw/{name}:{check}" for name in ("alt/news", "market/trades") for check in ("dead_letters", "exactly_once")]
+    assert raw == [f"raw/{name}:{check}" for name in ("alt/news", "market/quotes", "market/trades") for check in ("dead_letters", "exactly_once")]
     assert found["heavy"] == []
     assert list(tmp_path.iterdir()) == []
 

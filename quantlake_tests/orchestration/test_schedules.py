@@ -239,7 +239,7 @@ def test_every_table_is_maintained_and_one_that_cannot_be_keeps_no_other_from_it
         done = job.execute_in_process(instance=instance, raise_on_error=False)
         assert not done.success
         [failure] = [e.step_failure_data.user_failure_data for e in done.all_events if e.is_step_failure]
-        why = "1 of 3 tables could not be maintained: raw_test_things: FileNotFoundError: "
+        why = "1 of 3 tables could not be maintained: raw_test_things: raw_test_things cannot be maintained: "
         assert failure and str(failure.description).startswith(why)
         assert list(freed(done.all_events)) == [specs[1].sql_name, specs[2].sql_name]
 
