@@ -71,9 +71,9 @@ def _fingerprint(count: int, high: int, low: int) -> Fingerprint:
 def _value(column: Column) -> str:
     name = f'"{column.name}"'
     if column.type is Float:
-        text = f"CASE WHEN {name} = 0 THEN '0' ELSE format('{{:.{FLOAT_DIGITS}g}}', {name}) END"
+        text = f"CASE WHEN {name} = 0 THEN '0' WHEN isnan({name}) THEN 'nan' ELSE format('{{:.{FLOAT_DIGITS}g}}', {name}) END"
     elif column.type is Vector:
-        text = f"list_transform({name}, lambda x: CASE WHEN abs(x) < 1e-9 THEN '0' ELSE format('{{:.{VECTOR_DIGITS}g}}', x::DOUBLE) END)::VARCHAR"
+        text = f"list_transform({name}, lambda x: CASE WHEN abs(x) < 1e-9 THEN '0' WHEN isnan(x) THEN 'nan' ELSE format('{{:.{VECTOR_DIGITS}g}}', x::DOUBLE) END)::VARCHAR"
     elif column.type is Bytes:
         text = f"hex({name})"  # as text a blob could hold the separator, or spell null
     elif column.type is Timestamp:

@@ -6,6 +6,7 @@ Here: their text, what it means (resolved Avro, compiled Protobuf) and when two 
 
 import base64
 import binascii
+import importlib
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -202,32 +204,54 @@ def _depth_first(schema: Schema) -> Iterator[Reference]:
 
 @lru_cache(maxsize=256)
 def _compiled(schema: Schema) -> "FileDescriptor":
-    from google.protobuf import descriptor_pb2, descriptor_pool
+    from google.protobuf import descriptor_pool
     from google.protobuf.message import DecodeError
 
     pool = descriptor_pool.DescriptorPool()
     try:
-        packed = _protoc(schema) if (own := _serialized(schema.text)) is None else _packed(schema, own)
-        for file in descriptor_pb2.FileDescriptorSet.FromString(packed).file:
+        for file in _files(schema, FILE).values():
             pool.Add(file)
         return pool.FindFileByName(FILE)
     except (TypeError, KeyError, DecodeError) as error:
         raise QuantLakeError(f"no Protobuf schema: {' '.join(str(error).split())}") from error
 
 
-def _protoc(schema: Schema) -> bytes:
+def _files(schema: Schema, name: str) -> dict[str, Any]:
+    """The descriptors of a schema, under this name, and of all that it imports, which come first."""
+    from google.protobuf import descriptor_pb2
+
+    found: dict[str, Any] = {}
+    for reference in schema.references:
+        found |= {n: f for n, f in _files(reference.schema, reference.name).items() if n not in found}
+    serialized = _serialized(schema.text)
+    if serialized is None:
+        packed = _protoc(name, schema.text, found)
+        return {f.name: f for f in descriptor_pb2.FileDescriptorSet.FromString(packed).file}
+    own = descriptor_pb2.FileDescriptorProto.FromString(serialized)
+    own.name = name
+    for dependency in own.dependency:
+        found |= {} if dependency in found else _well_known(dependency)
+    return found | {name: own}
+
+
+def _protoc(name: str, text: str, known: dict[str, Any]) -> bytes:
+    """A descriptor set of a .proto file and all that it imports, of which some are known."""
+    from google.protobuf import descriptor_pb2
+
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in [*((r.name, r.schema.text) for r in _depth_first(schema)), (FILE, schema.text)]:
-            place = Path(folder, "in", name).resolve()
-            if not place.is_relative_to(Path(folder).resolve()):
-                raise QuantLakeError(f"no Protobuf schema: it refers to a file outside: {name!r}")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text)
+        place = Path(folder, "in", name).resolve()
+        if not place.is_relative_to(Path(folder).resolve()):
+            raise QuantLakeError(f"no Protobuf schema: it refers to a file outside: {name!r}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        Path(folder, "known").write_bytes(descriptor_pb2.FileDescriptorSet(file=known.values()).SerializeToString())
+        includes = [f"-I{folder}/in", f"-I{resources.files('grpc_tools')}/_proto"]
         # a process of its own: protoc writes what is wrong to its standard error
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}/in", "--include_imports", f"--descriptor_set_out={folder}/out", FILE]
+        command = [sys.executable, "-m", "grpc_tools.protoc", *includes, "--include_imports", f"--descriptor_set_out={folder}/out", name]
+        command += [f"--descriptor_set_in={folder}/known"] if known else []
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode != 0:
-            raise QuantLakeError(f"no Protobuf schema: {' '.join(done.stderr.split())}")
+            raise QuantLakeError(f"no Protobuf schema: {' '.join(done.stderr.replace(f'{folder}/in/', '').split())}")
         return Path(folder, "out").read_bytes()
 
 
@@ -241,29 +265,16 @@ def _serialized(text: str) -> bytes | None:
         return None
 
 
-def _packed(schema: Schema, own: bytes) -> bytes:
-    """A descriptor with those that it imports: of references, and the well-known ones."""
+def _well_known(name: str) -> dict[str, Any]:
+    """The descriptors of one of Protobuf's own files, and of those that it imports; {}: it is none."""
     from google.protobuf import descriptor_pb2, descriptor_pool
 
-    found = descriptor_pb2.FileDescriptorSet()
-    file = descriptor_pb2.FileDescriptorProto.FromString(own)
-    referred = {r.name: r.schema for r in schema.references}
-    for name in file.dependency:
-        inner = descriptor_pb2.FileDescriptorProto()
-        if name in referred:
-            _compiled(referred[name]).CopyToProto(inner)
-            inner.name = name
-        else:
-            _well_known(name)
-            descriptor_pool.Default().FindFileByName(name).CopyToProto(inner)
-        found.file.append(inner)
-    file.name = FILE
-    found.file.append(file)
-    return bytes(found.SerializeToString())
-
-
-def _well_known(name: str) -> None:
-    import importlib
-
-    if name.startswith("google/protobuf/"):
-        importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    if not name.startswith("google/protobuf/"):
+        return {}
+    importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    file = descriptor_pb2.FileDescriptorProto()
+    descriptor_pool.Default().FindFileByName(name).CopyToProto(file)
+    found: dict[str, Any] = {}
+    for dependency in file.dependency:
+        found |= _well_known(dependency)
+    return found | {name: file}

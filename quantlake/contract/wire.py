@@ -44,7 +44,7 @@ def proto_file(stream: Stream) -> str:
     """
     lines = ['syntax = "proto3";', f"package quantlake.{stream.family};"]
     lines += ['import "google/protobuf/timestamp.proto";'] if any(c.type.protobuf == TIMESTAMP for c in stream.columns) else []
-    lines += [f"// {stream.doc}", f"message {stream.name.title().replace('_', '')} {{"]
+    lines += [f"// {' '.join(stream.doc.split())}", f"message {stream.name.title().replace('_', '')} {{"]
     for number, column in enumerate(stream.columns, 1):
         kind = column.type.protobuf if column.type.protobuf.startswith("repeated ") else f"optional {column.type.protobuf}"
         lines += [f"  // {' '.join(column.doc.split())}", f"  {kind} {column.name} = {number};"]

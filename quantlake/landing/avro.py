@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from quantlake.contract import Column, Float, Integer, Price, QuantLakeError, Stream, Text, Timestamp
+from quantlake.contract import Column, Float, Integer, Price, Stream, Text, Timestamp
 from quantlake.contract.schemas import Schema, expanded, resolved
 from quantlake.landing.quiet import without_panics
 
@@ -29,11 +29,8 @@ class AvroReader:
 
     def __init__(self, stream: Stream, schema: Schema, schema_id: int) -> None:
         self._schema, self._schema_id = schema, schema_id
-        try:
-            self._record = expanded(schema)
-            self.mismatch = _mismatch(stream, self._record)
-        except QuantLakeError as error:
-            self.mismatch = str(error)
+        self._record = expanded(schema)
+        self.mismatch = _mismatch(stream, self._record)
 
     def rows(self, values: Sequence[bytes], size: int) -> pl.DataFrame | None:
         """The messages (``size`` bytes in all) as rows, in one go; None if any is not exactly one record behind this schema's frame."""
@@ -52,7 +49,7 @@ class AvroReader:
             return None
         ids, guards = frame[SCHEMA_ID].to_numpy().view(np.uint32), frame[GUARD].to_numpy().view(np.uint64)
         same = not frame[MAGIC].any() and (ids.byteswap() == self._schema_id).all() and (guards == np.frombuffer(guard, np.uint64)[0]).all()
-        return self._spelt(frame.drop(MAGIC, SCHEMA_ID, GUARD)) if same else None
+        return self._narrowed(frame.drop(MAGIC, SCHEMA_ID, GUARD)) if same else None
 
     def fault(self, value: bytes) -> str:
         """Why one message alone cannot be decoded; "" if it can."""
@@ -80,13 +77,23 @@ class AvroReader:
         return fastavro.parse_schema(resolved(self._schema))
 
     @cached_property
+    def _ints(self) -> dict[str, bool]:
+        """The fields of 32 bits, and whether they are dates."""
+        kinds = {f["name"]: k for f in self._record["fields"] for k in _kinds(f)}
+        return {n: k != "int" for n, k in kinds.items() if k == "int" or (isinstance(k, dict) and k["type"] == "int")}
+
+    @cached_property
     def _symbols(self) -> dict[str, list[str]]:
         """The words of fields that are enumerations."""
         kinds = {f["name"]: k for f in self._record["fields"] for k in _kinds(f)}
         return {name: k["symbols"] for name, k in kinds.items() if isinstance(k, dict) and k["type"] == "enum"}
 
-    def _spelt(self, frame: pl.DataFrame) -> pl.DataFrame | None:
-        """Enumerations, which polars cannot read and which were read as numbers, as their words; None: a number has none."""
+    def _narrowed(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """What was read as longs as what it is: enumerations as their words, dates as dates. None: a number is beyond its type."""
+        for name, is_date in self._ints.items():
+            if not frame[name].is_between(-(1 << 31), (1 << 31) - 1).all():
+                return None
+            frame = frame.with_columns(frame[name].cast(pl.Int32).cast(pl.Date)) if is_date else frame
         for name, symbols in self._symbols.items():
             least, most = frame[name].min(), frame[name].max()
             if least is not None and (least < 0 or most >= len(symbols)):  # type: ignore[operator]
@@ -121,7 +128,7 @@ def _fits(column: Column, kind: Any) -> bool:
         return bool(bare["type"] == "enum")
     if column.type is Timestamp:
         return bare == {"type": "long", "logicalType": "timestamp-millis"}
-    if column.type is Price and bare.get("logicalType") == "decimal" and bare["type"] in ("bytes", "fixed"):
+    if column.type is Price and bare.get("logicalType") == "decimal" and bare["type"] in ("bytes", "fixed") and kind.get("size", 0) <= 16:
         return bool(bare.get("scale", 0) <= SCALE and bare.get("precision", PRECISION + 1) <= PRECISION)
     return False
 
@@ -132,12 +139,15 @@ def _kinds(field: Any) -> list[Any]:
 
 def _framed(record: dict[str, Any]) -> dict[str, Any]:
     before = [{"name": MAGIC, "type": "boolean"}, {"name": SCHEMA_ID, "type": "float"}]
-    fields = [{**f, "type": [_read(k) for k in f["type"]] if isinstance(f["type"], list) else _read(f["type"])} for f in record["fields"]]
-    return {**record, "fields": [*before, *fields, {"name": GUARD, "type": "double"}]}
+    kinds = {f["name"]: f["type"] for f in record["fields"]}  # and nothing else: polars takes no defaults
+    fields = [{"name": n, "type": [_read(k) for k in kind] if isinstance(kind, list) else _read(kind)} for n, kind in kinds.items()]
+    return {"type": "record", "name": "message", "fields": [*before, *fields, {"name": GUARD, "type": "double"}]}
 
 
 def _read(kind: Any) -> Any:
-    return "int" if isinstance(kind, dict) and kind["type"] == "enum" else kind
+    """As the long that it is on the wire, where polars would cut a number to 32 bits without a word, or reads none."""
+    narrow = kind == "int" or (isinstance(kind, dict) and kind["type"] in ("enum", "int"))
+    return "long" if narrow else kind
 
 
 _SYNC = b"quantlake-landing"[:16]

@@ -4,6 +4,7 @@ Messages of one schema are decoded together (``avro``, ``protobuf``). Where that
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Protocol
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import Column, Date, Price, Stream, Timestamp
+from quantlake.contract import Column, Date, Price, QuantLakeError, Stream, Timestamp
 from quantlake.contract.schemas import Schema
 from quantlake.landing.avro import FRAME_BYTES, AvroReader
 from quantlake.landing.protobuf import ProtobufReader, message_path
@@ -35,8 +36,8 @@ Letter = tuple[int, int | None, str, str]  # place, schema id where it names one
 class Reader(Protocol):
     """Reads messages of one schema; ``mismatch`` says why they cannot be kept in the stream's columns, "" if they can."""
 
-    mismatch: str
-
+    @property
+    def mismatch(self) -> str: ...
     def rows(self, values: Sequence[bytes], size: int) -> pl.DataFrame | None: ...
     def fault(self, value: bytes) -> str: ...
 
@@ -161,9 +162,27 @@ def _prefix(schema: Schema, value: bytes) -> tuple[bytes, tuple[int, ...]] | Non
     return (value[: found[0]], found[1]) if found else None
 
 
+@dataclass(frozen=True)
+class _Unusable:
+    mismatch: str
+
+    def rows(self, values: Sequence[bytes], size: int) -> pl.DataFrame | None:
+        return None
+
+    def fault(self, value: bytes) -> str:
+        return self.mismatch
+
+
 @lru_cache(maxsize=64)
 def _reader(stream: Stream, schema: Schema, schema_id: int, prefix: bytes, path: tuple[int, ...]) -> Reader:
-    return AvroReader(stream, schema, schema_id) if schema.kind == "AVRO" else ProtobufReader(stream, schema, prefix, path)
+    """Whatever is wrong with a schema, its messages are dead letters, and no reason to stop landing."""
+    try:
+        return AvroReader(stream, schema, schema_id) if schema.kind == "AVRO" else ProtobufReader(stream, schema, prefix, path)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        said = str(error) if isinstance(error, QuantLakeError) else f"a schema that cannot be used: {type(error).__name__}: {error}"
+        return _Unusable(" ".join(said.split()))
 
 
 def _by_halves(

@@ -21,7 +21,6 @@ from quantlake.contract import (
     Float,
     Integer,
     Price,
-    QuantLakeError,
     Stream,
     Text,
     TextList,
@@ -31,6 +30,7 @@ from quantlake.contract import (
 )
 from quantlake.contract.schemas import Schema, field_kind, message
 from quantlake.contract.types import TIMESTAMP
+from quantlake.landing.quiet import without_panics
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -51,11 +51,9 @@ class ProtobufReader:
 
     def __init__(self, stream: Stream, schema: Schema, prefix: bytes, path: tuple[int, ...]) -> None:
         self._stream, self._prefix = stream, prefix
-        try:
-            self._descriptor = message(schema, path)
-            self.mismatch = _mismatch(stream, self._descriptor)
-        except QuantLakeError as error:
-            self.mismatch = str(error)
+        self._descriptor = message(schema, path)
+        self.mismatch = _mismatch(stream, self._descriptor)
+        self._handler = None if self.mismatch else _handler(self._descriptor)
 
     def rows(self, values: Sequence[bytes], size: int) -> pl.DataFrame | None:
         """The messages as rows, in one go; None if any is not exactly one message behind this prefix."""
@@ -63,10 +61,14 @@ class ProtobufReader:
         if not pc.all(pc.equal(pc.binary_slice(framed, 0, at), self._prefix)).as_py():
             return None
         bodies = pc.binary_slice(framed, at, size)
+        handler: Any = self._handler
         try:
-            found = self._handler.array_to_record_batch(bodies)
-            again = self._handler.record_batch_to_array(found)
-        except ValueError:
+            with without_panics():
+                found = handler.array_to_record_batch(bodies)
+                again = handler.record_batch_to_array(found)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a panic is no Exception
             return None
         if not again.equals(bodies):
             others = pc.indices_nonzero(pc.invert(pc.equal(again, bodies))).to_pylist()
@@ -85,10 +87,15 @@ class ProtobufReader:
             return f"{type(error).__name__}: {error}"
         for unknown in UnknownFieldSet(found):
             return f"it has a field {unknown.field_number} that its schema does not know"
+        # fields may come in any order, which keeps the length: a field that came twice, or was cut to its type, does not
+        if (says := found.ByteSize()) != (has := len(value) - len(self._prefix)):
+            return f"its fields are {says} of its {has} bytes"
         for column in self._columns:
             there = not self._descriptor.fields_by_name[column.name].has_presence or found.HasField(column.name)
             if there and (wrong := _wrong(column.type, getattr(found, column.name))):
                 return f"{column.name} is {wrong}"
+            if (words := self._words(column)) and there and getattr(found, column.name) not in words:
+                return f"{column.name} is {getattr(found, column.name)}, for which its enumeration has no word"
         return ""
 
     def _typed(self, frame: pl.DataFrame) -> pl.DataFrame | None:
@@ -99,8 +106,15 @@ class ProtobufReader:
                 if not found.str.contains(DECIMAL).all():
                     return None
                 found = found.str.to_decimal(scale=18)
+            if (words := self._words(column)) and not found.drop_nulls().is_in(list(words.values())).all():
+                return None
             columns.append(found.cast(pl.Int32).cast(pl.Date) if column.type is Date else found)
         return pl.DataFrame(columns)
+
+    def _words(self, column: Column) -> dict[int, str]:
+        """The words of a field that is an enumeration."""
+        kind = self._descriptor.fields_by_name[column.name].enum_type
+        return {number: value.name for number, value in kind.values_by_number.items()} if kind else {}
 
     @cached_property
     def _columns(self) -> list[Column]:
@@ -112,11 +126,12 @@ class ProtobufReader:
 
         return GetMessageClass(self._descriptor)
 
-    @cached_property
-    def _handler(self) -> Any:
-        from ptars import HandlerPool, PtarsConfig
 
-        return HandlerPool([self._descriptor.file], PtarsConfig(timestamp_unit="us", enum_repr="string")).get_for_message(self._descriptor)
+def _handler(descriptor: "Descriptor") -> Any:
+    from ptars import HandlerPool, PtarsConfig
+
+    with without_panics():
+        return HandlerPool([descriptor.file], PtarsConfig(timestamp_unit="us", enum_repr="string")).get_for_message(descriptor)
 
 
 def _wrong(kind: Type, value: Any) -> str:

@@ -312,6 +312,30 @@ def test_wider_types_are_not_kept(kind: Any) -> None:
     assert "'ask' is" in AvroReader(NARROW, schema, 1).mismatch
 
 
+def test_numbers_beyond_32_bits_are_never_cut_and_defaults_do_no_harm() -> None:
+    """A writer's `int` is a varint of any length to who reads it; polars takes its lowest 32 bits."""
+    side = {**SIDE, "name": "Other"}
+    fields = [
+        {"name": "key", "type": side, "default": "buy"}, {"name": "n", "type": "int", "default": 7, "doc": 5},
+        {"name": "x", "type": "double", "default": 1.0}, {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}, "default": 0},
+        {"name": "ask", "type": {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 18}, "default": ""},
+        {"name": "partition_date", "type": DATE, "default": 0},
+    ]  # fmt: skip
+    wide = {"type": "record", "name": "wide", "fields": [{"name": f["name"], "type": "long"} for f in fields]}
+    wide["fields"][2]["type"], wide["fields"][4]["type"] = "double", "bytes"  # type: ignore[index]
+    good = {"key": 1, "n": 2**31 - 1, "x": 2.0, "at": 1, "ask": b"\1", "partition_date": -1}
+    changes = [{}, {"n": 2**32 + 5}, {"n": 2**31}, {"partition_date": 2**32 + 5}, {"key": 2**32}, {"key": 2}, {"n": -(2**31)}]
+    values = [b"\0\0\0\0\7" + _written(wide, {**good, **change}) for change in changes]
+
+    class Theirs(Schemas):
+        def schema(self, schema_id: int) -> Schema:
+            return avro({"type": "record", "name": "narrow", "fields": fields})
+
+    found = decode(NARROW, records(values), "cluster/topic", Theirs(NARROW)).to_pylist()
+    assert [r["_error_class"] for r in found] == [None, *["undecodable"] * 5, None]
+    assert [r["n"] for r in found] == [2**31 - 1, *[None] * 5, -(2**31)] and found[0]["key"] == "sell" and found[0]["partition_date"] == date(1969, 12, 31)
+
+
 def _written(schema: Any, value: Any) -> bytes:
     import io
 

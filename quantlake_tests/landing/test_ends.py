@@ -46,7 +46,7 @@ def test_an_end_before_records_of_the_same_poll_is_none(polled: tuple[int | None
     for offset in polled:
         messages.append(message(reached, KafkaError(KafkaError._PARTITION_EOF)) if offset is END else message(offset))
         reached = reached if offset is END else offset + 1
-    reading = Reading(Client(*messages), "t", "nowhere", 100, 1 << 20)  # type: ignore[arg-type]
+    reading = Reading(Client(*messages), "t", "nowhere", 100, 1 << 20, Client)  # type: ignore[arg-type]
     batch = next(reading.onward([0], {}, Event()))
     assert (batch.records.offsets.tolist(), dict(batch.ends)) == ([0, 1], ends)
 

@@ -219,3 +219,79 @@ def test_a_nullable_list_has_no_place_in_protobuf() -> None:
     with pytest.raises(QuantLakeError, match=r"raw/landing/listed: Protobuf does not tell an empty list from none; make \['tags'\]"):
         Stream("tests.landing.listed", doc="One.", owner="t", topic="l.v1", message_key="tags", wire="protobuf",
                columns=(Column("tags", TextList, "Tags.", null=True), PARTITION_DATE))  # fmt: skip
+
+
+class Only:
+    """A registry of one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def schema(self, schema_id: int) -> Schema:
+        return self._schema
+
+    def register(self, subject: str, schema: Schema) -> int:
+        raise NotImplementedError
+
+    def latest(self, subject: str) -> tuple[int, Schema]:
+        raise NotImplementedError
+
+
+def of(schema: Schema, *values: bytes) -> list[dict[str, Any]]:
+    n = len(values)
+    records = Records(np.zeros(n, np.int32), np.arange(n), np.zeros(n, np.int64), [b"key"] * n, None, list(values), np.array([len(v) for v in values]))
+    return decode(quote, records, "cluster/topic", Only(schema)).to_pylist()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        Schema("PROTOBUF", 'edition = "2023"; package x; message M { string key = 1; }'),  # which ptars panics at
+        Schema("PROTOBUF", WRITERS, (Reference("common/" + "s" * 300, "s", 1, Schema("PROTOBUF", SIDE)),)),
+        Schema("PROTOBUF", WRITERS, (Reference("common/\0", "s", 1, Schema("PROTOBUF", SIDE)),)), Schema("PROTOBUF", "message \ud800 {"),
+        Schema("AVRO", '{"type": "record", "name": "M", "fields": [{"name": ["key"], "type": "string"}]}'), Schema("AVRO", "[" * 5000),
+    ],
+    ids=["editions", "long name", "nul", "surrogate", "list", "deep"],
+)  # fmt: skip
+def test_no_schema_stops_landing(schema: Schema, capfd: pytest.CaptureFixture[str]) -> None:
+    for found in of(schema, b"\0\0\0\0\7\0\x0a\x01k", b"\0\0\0\0\7\0"):
+        assert found["_error_class"] in ("wrong_schema", "undecodable") and found["_value"] and "\n" not in found["_error"]
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_what_a_reader_would_cut_to_its_type_or_merge_is_a_dead_letter() -> None:
+    """Numbers beyond 32 bits in fields of 32, a field that came twice, a word that an enumeration lacks: Protobuf's readers take them all."""
+    schema = Schema("PROTOBUF", 'syntax = "proto3"; enum E { A = 0; } message M { optional int32 n = 1; optional E key = 2; repeated string tags = 3; }')
+    huge = b"\x08\x87\x80\x80\x80\x20"  # n = 2**33 + 7
+    values = [b"\0\0\0\0\7\0" + body for body in (b"\x08\x07", huge, b"\x08\x07\x08\x08", b"\x10\x05", b"\x1a\x01t\x08\x07")]
+    found = of(schema, *values)
+    assert [r["n"] for r in found] == [7, None, None, None, 7] and found[4]["tags"] == ["t"]
+    assert [r["_error_class"] for r in found] == [None, "undecodable", "undecodable", "undecodable", None]
+    assert "of its 6 bytes" in found[1]["_error"] and "key is 5, for which its enumeration has no word" in found[3]["_error"]
+
+
+def test_descriptors_in_base64_are_read_with_all_that_they_import() -> None:
+    """As clients register them that have compiled code alone; beside .proto texts, over two levels."""
+    import base64
+
+    from google.protobuf import descriptor_pb2
+
+    def packed(schema: Schema, name: str, **renamed: str) -> str:
+        file = descriptor_pb2.FileDescriptorProto()
+        message(schema).file.CopyToProto(file)
+        file.name = name
+        return base64.b64encode(file.SerializeToString()).decode()
+
+    base = Schema("PROTOBUF", 'syntax = "proto3"; package z; message Base { optional string key = 1; }')
+    middle_text = 'syntax = "proto3"; package z; import "base.proto"; message Middle { optional Base base = 1; optional int64 n = 2; }'
+    top_text = 'syntax = "proto3"; package z; import "middle.proto"; import "google/protobuf/timestamp.proto"; message Top { optional int64 n = 7; optional google.protobuf.Timestamp at = 8; }'
+    for base_in, middle_in, top_in in ((True, True, True), (True, False, False), (False, True, False), (False, False, True)):
+        one = Schema("PROTOBUF", packed(base, "base.proto")) if base_in else base
+        to_base = (Reference("base.proto", "base", 1, one),)
+        two = Schema("PROTOBUF", middle_text, to_base)
+        two = Schema("PROTOBUF", packed(two, "middle.proto"), to_base) if middle_in else two
+        to_both = (Reference("middle.proto", "middle", 1, two),)
+        three = Schema("PROTOBUF", top_text, to_both)
+        three = Schema("PROTOBUF", packed(three, "top.proto"), to_both) if top_in else three
+        (found,) = of(three, b"\0\0\0\0\7\0\x38\x05")
+        assert (found["_error"], found["n"]) == (None, 5)

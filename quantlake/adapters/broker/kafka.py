@@ -175,7 +175,7 @@ class Kafka:
         partitions = self.partitions(topic)
         consumer = self.consumer(more)
         try:
-            yield Reading(consumer, topic, self.address, batch_rows, batch_bytes), partitions
+            yield Reading(consumer, topic, self.address, batch_rows, batch_bytes, self.consumer), partitions
         except (KafkaException, QuantLakeError) as error:
             raise self._refusals.error(error) from error
         finally:

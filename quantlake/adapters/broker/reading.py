@@ -7,10 +7,10 @@ import base64
 import gc
 import json
 import math
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from threading import Event
 from typing import TYPE_CHECKING, Any, cast
@@ -30,19 +30,22 @@ OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after 
 POLL_SECONDS = 0.25
 POLL_STEPS = 5  # a poll's bytes are looked at so often: it holds what a broker sends in a step beyond its limit, however large records are
 NEW_PARTITIONS_SECONDS = 5.0  # also how soon a follower learns that its broker is gone: the client itself says nothing
-TRUNCATED = re.compile(r"truncation detected.*broker end offset is (\d+)")  # the client's own words: it has no other place for it
 UNKNOWN_BYTES = 8 << 20  # a record's size before any is known
 
 
 class Reading:
     """One read of one topic. ``close`` it. Raises ``QuantLakeError`` naming the ``address``."""
 
-    def __init__(self, consumer: "Consumer", topic: str, address: str, batch_rows: int, batch_bytes: int) -> None:
-        self._consumer, self._topic, self._address = consumer, topic, address
+    def __init__(
+        self, consumer: "Consumer", topic: str, address: str, batch_rows: int, batch_bytes: int, again: "Callable[[], Consumer]"
+    ) -> None:
+        """``again`` makes another consumer, to look at what was read while this one reads on."""
+        self._consumer, self._topic, self._address, self._again = consumer, topic, address, again
         self._rows, self._bytes, self._size = batch_rows, batch_bytes, float(UNKNOWN_BYTES)
         self._reached: dict[int, int] = {}
         self._begins: dict[int, int] = {}
-        self._last: dict[int, Last] = {}  # of the last poll
+        self._last: dict[int, Last] = {}  # record read, by partition
+        self._turned: dict[int, Last] = {}  # of those of which the last poll had records of several leaders: the last one before
         self._over: set[int] = set()  # partitions of which nothing more is wanted
 
     def close(self) -> None:
@@ -64,7 +67,8 @@ class Reading:
                     deadline = last_heard + OVERTIME_SECONDS
                 if last_heard > deadline:
                     ends = {p: self._reached[p] for p in open_ends} | ends
-                yield Batch(records, ends, self._first(), skipped=skipped, last=self._last)
+                self._require_same(self._turned)
+                yield Batch(records, ends, self._first(), skipped=skipped, last=self._of(records))
                 open_ends -= set(ends)
                 self._over |= set(ends)
                 for p in ends:
@@ -82,7 +86,8 @@ class Reading:
         while not stop.is_set():
             records, ends = self._poll(to_end=False)
             skipped = self._gone_on(records, ends)
-            yield Batch(records, ends, self._first(), self._behind(), skipped, self._last)
+            self._require_same(self._turned)
+            yield Batch(records, ends, self._first(), self._behind(), skipped, self._of(records))
             if time.monotonic() - looked > NEW_PARTITIONS_SECONDS:
                 looked = time.monotonic()
                 try:
@@ -105,34 +110,39 @@ class Reading:
             elif low:
                 self._begins[p] = low
             self._reached[p] = start.get(p, 0) or low
-        if lost:
-            told = "; ".join(map(str, lost))
-            raise LogBrokenError(f"topic {self._topic} of {self._address}: {told}", lost)
+        self._require_whole(lost)
+        self._last = dict(last)
         self._consumer.assign([self._at(p, o) for p, o in self._reached.items()])
 
     def _probe(self, partition: int, offset: int, last: Last | None) -> LostRange | None:
         """Look at what was read before: a log that ends below ``offset`` gives no error and no end, for ever.
 
         At ``offset - 1``, or later: compaction removes records, and a transaction's marker is never handed over. Where the ``last``
-        record is known, on from behind it, for the client to compare its epoch with the log's: one that was cut below ``offset`` and
-        has gone beyond it again would else lose what it has there now, without a word.
+        record is known, at that one: a log that was cut below it and has gone beyond it again holds one of a later leader there. (The
+        client compares epochs too, but not always: of a broker that has just come back, one time in four not.)
         """
-        at = self._answer(partition, offset - 1) if last is None else self._answer(partition, last.offset + 1, last.epoch)
+        found = self._answer(partition, offset - 1 if last is None else last.offset)
+        if found is not None and last is not None:
+            if found.offset == last.offset and found.epoch != last.epoch:
+                return LostRange(partition, self._cut(partition, last), offset, "truncated")
+            if found.offset == last.offset and found.end < offset:  # then there was no record to see
+                found = self._answer(partition, found.end)
+                found = found and replace(found, end=found.end if found.offset is None else found.offset)
+        if found is not None:
+            return LostRange(partition, found.end, offset, "truncated") if found.end < offset else None
+        low, high = self._watermarks(partition)
+        if low >= offset:
+            return LostRange(partition, offset, low, "expired") if low > offset else None
+        at = self._end(partition, low, high)
         if at is None:
-            low, high = self._watermarks(partition)
-            if low >= offset:
-                return LostRange(partition, offset, low, "expired") if low > offset else None
-            at = self._end(partition, low, high)
-            if at is None:
-                raise self._silent([partition])
+            raise self._silent([partition])
         return LostRange(partition, at, offset, "truncated") if at < offset else None
 
-    def _answer(self, partition: int, offset: int, epoch: int | None = None) -> int | None:
-        """The offset to which the log is as it was read, by its answer at ``offset``: its end, or beyond the record there; with an
-        ``epoch`` to a record, since what came before it was none, or to where the log was cut. None: no answer."""
-        from confluent_kafka import KafkaError, TopicPartition
+    def _answer(self, partition: int, offset: int) -> "_Answer | None":
+        """The first record from an offset on, or the end there; None: neither."""
+        from confluent_kafka import KafkaError
 
-        self._consumer.assign([TopicPartition(self._topic, partition, offset, "", -1 if epoch is None else epoch)])
+        self._consumer.assign([self._at(partition, offset)])
         message = self._consumer.poll(SILENCE_SECONDS)
         while message is not None and _of_group(message.error()):
             message = self._consumer.poll(SILENCE_SECONDS)
@@ -140,13 +150,41 @@ class Reading:
             return None
         error, found = message.error(), message.offset()
         if error is None:
-            return None if found is None else found + (epoch is None)
-        if error.code() == KafkaError._PARTITION_EOF:
-            return found
+            return None if found is None else _Answer(found + 1, found, message.leader_epoch())
+        if error.code() == KafkaError._PARTITION_EOF and found is not None:
+            return _Answer(found)
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            cut = TRUNCATED.search(error.str())
-            return int(cut[1]) if cut else None
+            return None
         raise self._failed(message)
+
+    def _cut(self, partition: int, last: Last) -> int:
+        """From where a log that was cut holds other records than it did; leaders' epochs only grow along a log."""
+        low, high = self._watermarks(partition)[0], last.offset
+        while low < high:
+            middle = (low + high) // 2
+            found = self._answer(partition, middle)
+            if found is None or found.offset is None or found.epoch is None or found.epoch > last.epoch:
+                high = middle
+            else:
+                low = found.end
+        return high
+
+    def _require_same(self, turned: Mapping[int, Last]) -> None:
+        """Another leader took over meanwhile: raise ``LogBrokenError`` where the log no longer has the last record before."""
+        if not turned:
+            return
+        consumer = self._again()
+        try:
+            other = Reading(consumer, self._topic, self._address, self._rows, self._bytes, self._again)
+            lost = [found for p, last in turned.items() if (found := other._probe(p, last.offset + 1, last))]
+        finally:
+            consumer.close()
+        self._require_whole(lost)
+
+    def _require_whole(self, lost: Sequence[LostRange]) -> None:
+        if lost:
+            told = "; ".join(map(str, lost))
+            raise LogBrokenError(f"topic {self._topic} of {self._address}: {told}", lost)
 
     def _end(self, partition: int, low: int, high: int) -> int | None:
         """The end of a log, by reading on to it from what it says of its end, which the embedded broker understates."""
@@ -220,11 +258,9 @@ class Reading:
             elif self._over:
                 messages = [m for m in messages if m.partition() not in self._over]
             records = _columns(messages)
-            self._last = {}
+            self._turned = {}
             for p in np.unique(records.partitions).tolist():
-                end = messages[np.flatnonzero(records.partitions == p)[-1]]
-                if end.leader_epoch() is not None:
-                    self._last[p] = Last(end.offset(), end.leader_epoch())
+                self._note(p, messages, np.flatnonzero(records.partitions == p))
             del messages  # gone before the collector is back
         finally:
             if was_on:
@@ -232,6 +268,22 @@ class Reading:
         if len(records):
             self._size = max(1.0, records.bytes / len(records))
         return records, ends
+
+    def _note(self, partition: int, messages: Sequence[Any], places: npt.NDArray[np.int64]) -> None:
+        """The last record of a partition, and the last one before its leader took over, where that was meanwhile."""
+        newest = _last(messages[places[-1]])
+        if newest is None:
+            return
+        first = _last(messages[places[0]])
+        before = self._last.get(partition) or first
+        if before is not None and before.epoch != newest.epoch:
+            older = [found for at in places if (found := _last(messages[at])) and found.epoch != newest.epoch]
+            self._turned[partition] = older[-1] if older else before
+        self._last[partition] = newest
+
+    def _of(self, records: Records) -> dict[int, Last]:
+        """The last record of each partition that these are of."""
+        return {p: self._last[p] for p in np.unique(records.partitions).tolist() if p in self._last}
 
     def _sorted_out(self, messages: list[Any], ends: dict[int, int], to_end: bool) -> list[Any]:
         from confluent_kafka import KafkaError
@@ -263,6 +315,20 @@ class Reading:
         from confluent_kafka import TopicPartition
 
         return TopicPartition(self._topic, partition, offset)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A log's answer at an offset: a record, and the offset behind it; or its end."""
+
+    end: int
+    offset: int | None = None
+    epoch: int | None = None
+
+
+def _last(message: Any) -> Last | None:
+    epoch = message.leader_epoch()
+    return None if epoch is None else Last(message.offset(), epoch)
 
 
 def _of_group(error: Any) -> bool:
