@@ -37,7 +37,7 @@ lint: install
 	.venv/bin/ruff check quantlake quantlake_tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/quantlake contract check
+	.venv/bin/quantlake contract check --recorded
 	$(UV) lock --check
 
 browser: install

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     catalog_credential: SecretStr = Field(SecretStr(""), description="REST catalog's OAuth2 client, as id:secret; instead of a token.")
     catalog_properties: dict[str, str] = Field(default_factory=dict, repr=False, description="Further pyiceberg properties, as JSON.")
 
-    clickhouse_host: str = Field("", description="host of the ClickHouse server; `embedded`: in process, in the home, where there is none.")
+    clickhouse_host: str = Field("", description="host of the ClickHouse server; `embedded`: none, rollups are built in process and lie in the home.")
     clickhouse_port: int = 8443
     clickhouse_secure: bool = True
     clickhouse_username: str = "default"

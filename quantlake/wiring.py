@@ -112,7 +112,8 @@ class Adapters:
         value = getattr(self.settings, name)
         text = value if isinstance(value, str) else value.get_secret_value()
         if not text:
-            raise QuantLakeError(f"the production profile needs QUANTLAKE_{name.upper()}, which is not set")
+            hint = f" (`{IN_PROCESS}`: no server, rollups are built in process)" if name == "clickhouse_host" else ""
+            raise QuantLakeError(f"the production profile needs QUANTLAKE_{name.upper()}, which is not set{hint}")
         return str(text)
 
 

@@ -1,6 +1,7 @@
 """Commands about contracts: check, show, diff, register."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ DATASET = Annotated[str, typer.Argument(help="layer/family/name, or family/name 
 
 def check(
     record: Annotated[bool, typer.Option("--record", help="Write compatible changes into the history files, to be committed with them.")] = False,
+    recorded: Annotated[bool, typer.Option("--recorded", help="Also refuse what is not recorded yet: for CI.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One array of objects, one a change.")] = False,
 ) -> None:
     """Each dataset file against its recorded history: exit 1 where a change is refused, naming field and rule."""
@@ -39,6 +41,13 @@ def check(
             show.err.print("`quantlake contract check --record` writes what is new into the history", highlight=False)
     if refused:
         raise refusal(refused)
+    if recorded and not record:
+        _require_recorded([file for file in found if file.changes or not file.versions])
+
+
+def _require_recorded(files: Sequence[File]) -> None:
+    if files:
+        raise QuantLakeError(f"{', '.join(map(_name, files))}: not recorded; run `quantlake contract check --record` and commit what it writes")
 
 
 def shown(
@@ -98,6 +107,7 @@ def register() -> None:
     Landers that run (`quantlake up`, `quantlake land --follow`) know contracts as they were at their start: restart them before this, or
     messages of a new schema are dead letters until `quantlake deadletters --redrive`.
     """
+    _require_recorded([file for file in files(catalog()) if file.changes])  # taken back later, they would be gone unnoticed
     adapters = platform()
     rows = register_contracts(catalog(), adapters.broker, adapters.registry, adapters.lake)
     show.table(["stream", "topic", "", "schema id"], ((s.path, s.topic, "created" if new else "was there", i) for s, new, i in rows))

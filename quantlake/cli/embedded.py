@@ -18,7 +18,7 @@ from quantlake.contract.wire import subject, wire_schema
 from quantlake.landing.land import Landed, Report, close, land
 from quantlake.landing.mend import record_ends
 from quantlake.ports import Broker, Lake, Registry
-from quantlake.wiring import Adapters
+from quantlake.wiring import Adapters, catalog
 
 LAKE_KINDS = ("iceberg", "feast")  # kinds whose rows lie in Iceberg
 
@@ -80,10 +80,26 @@ class Embedded:
         return sum(parts, Landed())
 
     def close(self) -> None:
-        """Land the rest and put on record that the logs end here."""
+        """Land the rest and put on record that the logs end here, of datasets that were added meanwhile too."""
         a = self._adapters
-        for stream in self._catalog.streams:
+        for stream in self._streams():
             close(stream, broker=a.broker, registry=a.registry, lake=a.lake, report=self._report)
+
+    def _streams(self) -> list[Stream]:
+        """Those that we knew at the start, and those that have a topic by now."""
+        known = list(self._catalog.streams)
+        try:
+            added = [s for s in catalog().streams if s.path not in self._catalog.by_path]
+        except QuantLakeError as error:  # a file that is being edited
+            print(f"datasets as they were at the start are landed: {error}", file=sys.stderr, flush=True)
+            return known
+        for stream in added:
+            try:
+                self._adapters.broker.partitions(stream.topic)
+            except QuantLakeError:  # it was not registered
+                continue
+            known.append(stream)
+        return known
 
     @property
     def alive(self) -> bool:

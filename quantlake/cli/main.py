@@ -49,7 +49,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("QUANTLAKE_DEBUG"):
             raise
-        if type(error).__name__ == "DagsterExecutionInterruptedError":
+        if type(error).__name__ == "DagsterExecutionInterruptedError" or "Query interrupted" in str(error):  # DuckDB's own word of Ctrl-C
             print("quantlake: interrupted", file=sys.stderr)
             sys.exit(130)
         found = str(error) if isinstance(error, QuantLakeError) else f"{type(error).__name__}: {error} (--debug shows where)"

@@ -9,7 +9,7 @@ import typer
 from quantlake.cli import show
 from quantlake.cli.asking import partition_of
 from quantlake.contract import QuantLakeError
-from quantlake.contract.wire import subject
+from quantlake.ports import UnknownSchemaError
 from quantlake.wiring import Adapters, catalog, platform
 
 
@@ -102,7 +102,7 @@ def _servers(adapters: Adapters) -> dict[str, str]:
     stream = graph.streams[0]
     probes: dict[str, Callable[[], object]] = {
         "broker": lambda: adapters.broker.partitions(stream.topic),
-        "registry": lambda: adapters.registry.latest(subject(stream)),
+        "registry": lambda: adapters.registry.schema(0),  # which there is in none
         "lake": lambda: adapters.lake.exists(stream.spec),
         "clickhouse": lambda: adapters.olap.exists(stream.spec),
         "postgres": lambda: adapters.vectors.exists(stream.spec),
@@ -111,6 +111,8 @@ def _servers(adapters: Adapters) -> dict[str, str]:
     for name, probe in probes.items():
         try:
             probe()
+            answers[name] = "reachable"
+        except UnknownSchemaError:
             answers[name] = "reachable"
         except QuantLakeError as error:
             answers[name] = f"not reachable: {error}"

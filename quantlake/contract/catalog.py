@@ -72,6 +72,7 @@ def discover(extra: Iterable[str] = ()) -> Catalog:
 
     places = ["quantlake.datasets", *extra, *(e.value for e in entry_points(group="quantlake.datasets"))]
     found: dict[str, Dataset] = {}
+    taken: dict[str, Dataset] = {}  # SQL names, which are tables' too, and topics
     for module in (m for place in places for m in _modules(place)):
         for value in vars(module).values():
             if not isinstance(value, Dataset) or value.module != module.__name__ or found.get(value.path) is value:
@@ -80,6 +81,11 @@ def discover(extra: Iterable[str] = ()) -> Catalog:
                 other = sys.modules[found[value.path].module].__file__
                 raise QuantLakeError(f"two datasets are {value.path}: {other} and {module.__file__}; rename one of the files")
             found[value.path] = value
+            for name in (f"table {value.spec.sql_name}", *([f"topic {value.topic}"] if isinstance(value, Stream) else [])):
+                if name in taken:
+                    both = " and ".join(str(sys.modules[d.module].__file__) for d in (taken[name], value))
+                    raise QuantLakeError(f"{taken[name].path} and {value.path} would share the {name}: {both}; rename one")
+                taken[name] = value
     return Catalog(tuple(_ordered(found)))
 
 

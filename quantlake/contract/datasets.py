@@ -4,10 +4,11 @@ Here: the kinds of dataset and what can be derived from each. Not here: how any 
 A dataset knows its place by its module: ``Table(__name__, ...)`` in ``.../market/trades.py`` is ``curated/market/trades``.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import polars as pl
 import pyarrow as pa
@@ -16,11 +17,13 @@ from quantlake.contract.checks import Check
 from quantlake.contract.columns import Column, StoragePartition, TableSpec
 from quantlake.contract.errors import QuantLakeError
 from quantlake.contract.sessions import Sessions
-from quantlake.contract.types import Bytes, Integer, Text, Timestamp
+from quantlake.contract.types import Bytes, Date, Integer, Text, Timestamp
 
 Build = Callable[..., pl.LazyFrame]
 Fill = Callable[[pl.DataFrame], pl.DataFrame]
 
+COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")  # as Kafka takes them
 BROKER_COLUMNS = (
     Column("_log", Text, "The log the record was read from: cluster id / topic id.", provenance=True),
     Column("_topic", Text, "Kafka topic.", provenance=True),
@@ -63,13 +66,20 @@ class Dataset:
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.columns]
-        if len(set(names)) < len(names):
-            raise QuantLakeError(f"{self.path}: a column is named twice in {names}")
+        if len({n.lower() for n in names}) < len(names):
+            raise QuantLakeError(f"{self.path}: a column is named twice in {names}; SQL does not tell cases apart")
+        stored = {c.name for c in self.stored_columns[len(self.columns) :]}
+        if wrong := [n for n in names if n in stored or not COLUMN_NAME.fullmatch(n)]:
+            raise QuantLakeError(f"{self.path}: {wrong} cannot be columns: letters, digits and _ alone, and not one of {sorted(stored)}")
+        if self.storage_partition not in get_args(StoragePartition):
+            raise QuantLakeError(f"{self.path}: storage_partition is {self.storage_partition!r}; there are {', '.join(get_args(StoragePartition))}")
         missing = [c for c in self.key if c not in names]
         if missing:
             raise QuantLakeError(f"{self.path}: the key names {missing}, which are no columns; it has {names}")
         if "partition_date" not in names:
             raise QuantLakeError(f"{self.path}: every dataset has the column partition_date; add PARTITION_DATE")
+        if next(c for c in self.columns if c.name == "partition_date").type is not Date:
+            raise QuantLakeError(f"{self.path}: partition_date is no date; add PARTITION_DATE")
         if self.max_lag < timedelta(minutes=1):
             raise QuantLakeError(f"{self.path}: max_lag is {self.max_lag}; Dagster judges no lag below a minute")
 
@@ -154,6 +164,10 @@ class Stream(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.message_key not in [c.name for c in self.columns]:
+            raise QuantLakeError(f"{self.path}: its message_key {self.message_key!r} is no column")
+        if not TOPIC.fullmatch(self.topic) or self.topic_partitions < 1:
+            raise QuantLakeError(f"{self.path}: no topic is {self.topic!r} of {self.topic_partitions} partitions: letters, digits, . _ and - alone, and at least 1")
         lists = [c.name for c in self.columns if c.null and pa.types.is_list(c.type.arrow)]
         if self.wire == "protobuf" and lists:
             raise QuantLakeError(f"{self.path}: Protobuf does not tell an empty list from none; make {lists} not nullable")

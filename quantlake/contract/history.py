@@ -132,7 +132,7 @@ def _changed(path: str, old: Said, new: Said | None) -> Iterator[Change]:
         yield Change(path, "*", "the dataset is gone, and its rows would have no contract", "DATASET_REMOVED")
         return
     yield from _columns_changed(path, old, new)
-    for name in sorted({*old, *new} - {"columns"}):
+    for name in sorted(old.keys() - {"columns"}):  # what an earlier release did not record cannot have changed
         was, is_ = old.get(name), new.get(name)
         if was == is_:
             continue
@@ -172,7 +172,10 @@ def _shown(value: Any) -> str:
 def _versions(path: Path) -> tuple[Version, ...]:
     try:
         listed: Iterable[Any] = json.loads(path.read_text())["versions"]
-        return tuple(Version(int(v["version"]), date.fromisoformat(v["recorded"]), dict(v["datasets"])) for v in listed)
+        found = tuple(Version(int(v["version"]), date.fromisoformat(v["recorded"]), dict(v["datasets"])) for v in listed)
+        if not found or any(not isinstance(kind, str) for v in found for s in v.datasets.values() for kind in dict(s["columns"]).values()):
+            raise ValueError("no version, or columns without types")
+        return found
     except FileNotFoundError:
         return ()
     except (ValueError, KeyError, TypeError, OSError) as error:

@@ -205,7 +205,7 @@ def _by_halves(
             good = [p for p, error in zip(some, errors, strict=True) if not error]
             pending += [[p] for p in bad or good] + [good] * bool(bad and good)
         else:
-            letters.append((some[0], schema_id, "undecodable", reader.fault(own[0]) or "what its reader does not read"))
+            letters.append((some[0], schema_id, "undecodable", reader.fault(own[0]) or "a value beyond its type, or a shape that its reader does not take"))
 
 
 def _within_limits(

@@ -13,7 +13,7 @@ from quantlake.contract.catalog import Catalog, discover
 
 STREAM = """
 from quantlake.contract import PARTITION_DATE, Column, Stream, Text
-raw = Stream(__name__, doc="A thing.", owner="t", topic="t", message_key="a", columns=(Column("a", Text, "A."), PARTITION_DATE))
+raw = Stream(__name__, doc="A thing.", owner="t", topic=__name__, message_key="a", columns=(Column("a", Text, "A."), PARTITION_DATE))
 """
 TABLE = """
 from quantlake.contract import Table

@@ -12,6 +12,7 @@ from types import FrameType
 from pydantic import SecretStr
 
 from quantlake.contract import QuantLakeError
+from quantlake.orchestration.instance import prepare
 from quantlake.settings import Settings
 from quantlake_tests.servers.everything import KINDS, Servers, write_environment
 
@@ -45,6 +46,7 @@ def main() -> int:
 
 def _watched(servers: Servers) -> int:
     environment, settings = servers.folder / "environment", servers.settings()
+    settings["DAGSTER_HOME"] = str(prepare(Path(settings["QUANTLAKE_HOME"]) / "dagster"))  # else plain dagster keeps its runs elsewhere
     write_environment(environment, settings)
     rows = [("server", "version", "process", "address"), *servers.table()]
     widths = [max(len(row[n]) for row in rows) for n in range(3)]
@@ -62,6 +64,8 @@ def _watched(servers: Servers) -> int:
 
 
 def _secret(name: str) -> bool:
+    if name == "DAGSTER_HOME":
+        return False
     field = Settings.model_fields[name.removeprefix("QUANTLAKE_").lower()]
     return field.annotation is SecretStr or name in HIDDEN
 

@@ -115,7 +115,6 @@ def _production(name: str, folder: Path, catalog: str, chance: random.Random | N
         for server, version, _, where in servers.table():
             out.print(f"  {server:14} {version:8} {where}", soft_wrap=True)
         settings = servers.settings()
-        settings.setdefault("QUANTLAKE_CLICKHOUSE_HOST", "embedded")
         profile = Profile(name, _clean() | settings, folder / "commands.log")
         profile.run("contract", "register")
         if chance:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from quantlake.wiring import IN_PROCESS
 from quantlake_tests.servers import apicurio, clickhouse, iceberg_rest, kafka, moto, postgres, redis
 from quantlake_tests.servers.profiles import profile
 from quantlake_tests.servers.proxy import Proxy
@@ -87,7 +88,9 @@ class Servers:
         found = {"PROFILE": "production", "HOME": str(self.folder / "home")}
         for name, server in self.running.items():
             found |= KINDS[name].settings(server)
-        if "clickhouse" not in self.missing:
+        if "clickhouse" in self.missing:
+            found |= {"CLICKHOUSE_HOST": IN_PROCESS}
+        else:
             server = clickhouse.ClickHouseServer.found()
             found |= {
                 "CLICKHOUSE_HOST": server.host, "CLICKHOUSE_PORT": str(server.port), "CLICKHOUSE_SECURE": str(server.secure).lower(),

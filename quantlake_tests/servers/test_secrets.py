@@ -91,7 +91,6 @@ def servers() -> Iterator[Servers]:
 
 def test_no_secret_is_written_anywhere(servers: Servers, tmp_path: Path) -> None:
     settings = servers.settings()
-    settings.setdefault("QUANTLAKE_CLICKHOUSE_HOST", "embedded")
     settings["QUANTLAKE_CLICKHOUSE_PASSWORD"] = "planted-click-house"
     home = Path(settings["QUANTLAKE_HOME"])
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("QUANTLAKE_", "DAGSTER_"))}
