@@ -7,8 +7,9 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt, SecretStr, ValidationError
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from quantlake.contract import QuantLakeError
@@ -58,6 +59,24 @@ class Settings(BaseSettings):
     postgres_dsn: SecretStr = Field(SecretStr(""), description="postgresql://... of the database with pgvector.")
     redis_connection: SecretStr = Field(SecretStr(""), description="host:port,ssl=true,password=... as Feast spells it.")
     openlineage_url: str = Field("", description="Marquez or OpenMetadata; empty: a file in the home.")
+
+    @field_validator("kafka_bootstrap", "clickhouse_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        """A secret in one would be shown wherever the address is."""
+        if "@" in value or "/" in value:
+            raise ValueError("write host or host:port alone: no scheme, user or password, which have settings of their own")
+        return value
+
+    @field_validator("registry_url", "catalog_uri", "openlineage_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if "@" in value and "@" not in parts.netloc:
+            raise ValueError("its user or password has characters that an address does not take: write them %-encoded, or use their own settings")
+        if parts.query and parts.scheme in ("http", "https"):
+            raise ValueError("write it without ?...: a token has a setting of its own")
+        return value
 
     @cached_property
     def root(self) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from quantlake.adapters.lake.iceberg import Iceberg
+from quantlake.contract import QuantLakeError
 from quantlake.settings import Settings, load
 from quantlake.wiring import Adapters
 from quantlake_tests.servers.profiles import FOLDER, NAMES, profile
@@ -34,6 +35,21 @@ def test_each_server_has_its_variants() -> None:
     assert {name.partition("-")[0] for name in NAMES} == {"kafka", "catalog", "postgres", "redis", "clickhouse"}
     assert variants("kafka") == ["kafka-confluent", "kafka-msk", "kafka-redpanda"]
     assert variants("catalog") == ["catalog-glue", "catalog-nessie", "catalog-polaris"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REGISTRY_URL", "http://a:hunter2/url@host"), ("CATALOG_URI", "http://u:hun/ter2@host"), ("CATALOG_URI", "http://host?token=hunter2"),
+        ("CLICKHOUSE_HOST", "https://u:hunter2@h:8443"), ("KAFKA_BOOTSTRAP", "http://u:hunter2@h"), ("CATALOG_PROPERTIES", '["hunter2"]'),
+        ("CATALOG_PROPERTIES", '{"hunter2'), ("KAFKA_REPLICATION", "hunter2"), ("CATALOG_TYPE", "hunter2"),
+    ],
+)  # fmt: skip
+def test_a_setting_with_a_secret_where_none_belongs_is_refused_and_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"QUANTLAKE_{name}", value)
+    with pytest.raises(QuantLakeError, match=f"wrong settings: .*(?i:{name})") as caught:
+        load()
+    assert "hun" not in str(caught.value) and "\n" not in str(caught.value) and caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize(("kafka", "catalog"), list(itertools.product(variants("kafka"), variants("catalog"))))
