@@ -150,5 +150,5 @@ def refreshed(
     for path, day, why in done.rejected:
         show.out.print(f"rejected: {path} {day}: {why}", highlight=False, markup=False)
     for error in done.errors:
-        show.err.print(f"quantlake: {error}", highlight=False, markup=False)
+        show.err.print(f"quantlake: {error}", highlight=False, markup=False, soft_wrap=True)
     return not done.rejected and not done.errors
