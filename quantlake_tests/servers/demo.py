@@ -49,7 +49,7 @@ QUERIES = {
     "trades of each symbol": ("select symbol, count(*), sum(size * 1.0), max(price) from curated_market_trades group by all order by all",),
     "quotes before each trade": (
         "with q as (select symbol, event_time, max(bid_price) as bid from curated_market_quotes group by all) "  # of one instant, one
-        "select t.symbol, count(q.bid), max(t.price - q.bid), sum(q.bid * t.size) from curated_market_trades t "
+        "select t.symbol, count(q.bid), max(t.price - q.bid) from curated_market_trades t "
         "asof join q on t.symbol = q.symbol and t.event_time >= q.event_time group by all order by all",
     ),
     "bars as known on the second day": ("select symbol, count(*), sum(volume) from derived_market_bars_1m group by all order by all",
