@@ -107,9 +107,9 @@ def register() -> None:
     Landers that run (`quantlake up`, `quantlake land --follow`) know contracts as they were at their start: restart them before this, or
     messages of a new schema are dead letters until `quantlake deadletters --redrive`.
     """
-    _require_recorded([file for file in files(catalog()) if file.changes])  # taken back later, they would be gone unnoticed
-    adapters = platform()
-    rows = register_contracts(catalog(), adapters.broker, adapters.registry, adapters.lake)
+    graph, adapters = catalog(), platform()
+    _require_recorded([file for file in files(graph) if file.changes])  # taken back later, they would be gone unnoticed
+    rows = register_contracts(graph, adapters.broker, adapters.registry, adapters.lake)
     show.table(["stream", "topic", "", "schema id"], ((s.path, s.topic, "created" if new else "was there", i) for s, new, i in rows))
 
 

@@ -1,7 +1,7 @@
 """What a dataset is: frozen types and the pure rules that follow from them. Imports nothing else of QuantLake."""
 
 from quantlake.contract.checks import Check, Ordered
-from quantlake.contract.columns import PARTITION_DATE, Column, TableSpec
+from quantlake.contract.columns import PARTITION_DATE, SOURCE_COLUMNS, Column, TableSpec
 from quantlake.contract.datasets import (
     BROKER_COLUMNS,
     Built,
@@ -18,7 +18,7 @@ from quantlake.contract.sessions import Sessions
 from quantlake.contract.types import Boolean, Bytes, Date, Float, Integer, Price, Size, Text, TextList, Timestamp, Type, Vector
 
 __all__ = [
-    "BROKER_COLUMNS", "PARTITION_DATE", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
+    "BROKER_COLUMNS", "PARTITION_DATE", "SOURCE_COLUMNS", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
     "EmbeddingIndex", "FeatureView", "Float", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Sessions", "Size", "Stream",
     "Table", "TableSpec", "Text", "TextList", "Timestamp", "Type", "Vector",
 ]

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from quantlake.contract.types import Date, Type
+from quantlake.contract.types import Date, Integer, Text, Type
 
 StoragePartition = Literal["day", "month", "year"]
 
@@ -55,3 +55,10 @@ class TableSpec:
 
 
 PARTITION_DATE = Column("partition_date", Date, "The daily partition, by the source's own rule.")
+
+SOURCE_COLUMNS = (
+    Column("source_name", Text, "The source's own name for the file or feed, never a folder on disk.", provenance=True),
+    Column("source_version", Text, "sha256 of the file's uncompressed content; null for feeds.", null=True, provenance=True),
+    Column("source_records", Integer, "Records that version has for this partition_date.", null=True, provenance=True),
+    Column("line_number", Integer, "Record number in the file, from 1.", null=True, provenance=True),
+)

@@ -75,7 +75,7 @@ def _value(column: Column) -> str:
     elif column.type is Vector:
         text = f"list_transform({name}, lambda x: CASE WHEN abs(x) < 1e-9 THEN '0' WHEN isnan(x) THEN 'nan' ELSE format('{{:.{VECTOR_DIGITS}g}}', x::DOUBLE) END)::VARCHAR"
     elif column.type is Bytes:
-        text = f"hex({name})"  # as text a blob could hold the separator, or spell null
+        text = f"hex({name})"  # as text a blob could hold the separator
     elif column.type is Timestamp:
         text = f"epoch_us({name})::VARCHAR"
     elif column.type is TextList or column.type.name == "text":

@@ -10,7 +10,7 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.landing.audit import Audited, audit
 from quantlake.landing.logs import Logs
 from quantlake.landing.mend import accept_loss, reset
-from quantlake.ports import LogBrokenError
+from quantlake.ports import Last, LogBrokenError
 from quantlake_tests.e2e.commands import wait_for
 from quantlake_tests.faults.landers import Lander, Work
 from quantlake_tests.faults.tables import Raw, adapters_of, shown
@@ -169,6 +169,17 @@ def test_a_log_that_lost_its_tail_and_has_grown_beyond_it_again(raw: Raw, server
     assert all(a.clean and not a.pending for a in found), [a.reason for a in found]
     assert set(range(sent, raw.ticks)) <= held(raw).keys(), "all that came after the cut is there"
     assert (PARTITION, lost.first, lost.end, "truncated") in [(x.partition, x.first, x.end, x.why) for a in found for x in a.losses]
+
+
+def test_what_expired_after_it_was_read_is_no_loss_when_a_leader_changes(raw: Raw, server: KafkaServer) -> None:
+    """A reader that has records in hand looks whether the log is the one it read; a place that expired meanwhile says nothing of that."""
+    raw.send(400)
+    reached = raw.broker.ends(raw.stream.topic, {})
+    delete_records(server.address, raw.stream.topic, {PARTITION: reached[PARTITION] - 1})
+    with raw.adapters.broker._reading(raw.stream.topic, 100, 1 << 20) as (reading, _):  # type: ignore[attr-defined]
+        reading._require_same({PARTITION: Last(0, 0)})
+        with pytest.raises(LogBrokenError, match="were read, and are no longer there"):
+            reading._require_same({PARTITION: Last(reached[PARTITION] - 1, 7)})
 
 
 @pytest.mark.parametrize("way", [accept_loss, reset])

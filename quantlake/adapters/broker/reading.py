@@ -170,7 +170,10 @@ class Reading:
         return high
 
     def _require_same(self, turned: Mapping[int, Last]) -> None:
-        """Another leader took over meanwhile: raise ``LogBrokenError`` where the log no longer has the last record before."""
+        """Another leader took over meanwhile: raise ``LogBrokenError`` where the log holds another record in place of the last before.
+
+        One that has expired by now was read, as were those behind it, which are in hand.
+        """
         if not turned:
             return
         consumer = self._again()
@@ -179,7 +182,7 @@ class Reading:
             lost = [found for p, last in turned.items() if (found := other._probe(p, last.offset + 1, last))]
         finally:
             consumer.close()
-        self._require_whole(lost)
+        self._require_whole([found for found in lost if found.why == "truncated"])
 
     def _require_whole(self, lost: Sequence[LostRange]) -> None:
         if lost:

@@ -7,7 +7,19 @@ from datetime import time
 
 import polars as pl
 
-from quantlake.contract import PARTITION_DATE, Column, Integer, Price, Sessions, Size, Stream, Table, Text, TextList, Timestamp
+from quantlake.contract import (
+    PARTITION_DATE,
+    SOURCE_COLUMNS,
+    Column,
+    Price,
+    Sessions,
+    Size,
+    Stream,
+    Table,
+    Text,
+    TextList,
+    Timestamp,
+)
 from quantlake.datasets.market.trades import session_date
 
 COLUMNS = (
@@ -22,10 +34,7 @@ COLUMNS = (
     Column("event_time", Timestamp, "When it was quoted, UTC."),
     Column("known_at", Timestamp, "When it could first be known, UTC."),
     PARTITION_DATE,
-    Column("source_name", Text, "The source's own name for the file or feed, never a folder on disk.", provenance=True),
-    Column("source_version", Text, "sha256 of the file's uncompressed content; null for feeds.", null=True, provenance=True),
-    Column("source_records", Integer, "Records that version has for this partition_date.", null=True, provenance=True),
-    Column("line_number", Integer, "Record number in the file, from 1.", null=True, provenance=True),
+    *SOURCE_COLUMNS,
 )
 
 raw = Stream(
