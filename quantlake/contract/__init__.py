@@ -1,6 +1,6 @@
 """What a dataset is: frozen types and the pure rules that follow from them. Imports nothing else of QuantLake."""
 
-from quantlake.contract.checks import Check, Ordered
+from quantlake.contract.checks import Check, Ordered, Rows
 from quantlake.contract.columns import PARTITION_DATE, SOURCE_COLUMNS, Column, TableSpec
 from quantlake.contract.datasets import (
     BROKER_COLUMNS,
@@ -9,6 +9,7 @@ from quantlake.contract.datasets import (
     Derived,
     EmbeddingIndex,
     FeatureView,
+    Input,
     Rollup,
     Stream,
     Table,
@@ -19,6 +20,6 @@ from quantlake.contract.types import Boolean, Bytes, Date, Float, Integer, Price
 
 __all__ = [
     "BROKER_COLUMNS", "PARTITION_DATE", "SOURCE_COLUMNS", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
-    "EmbeddingIndex", "FeatureView", "Float", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Sessions", "Size", "Stream",
+    "EmbeddingIndex", "FeatureView", "Float", "Input", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Rows", "Sessions", "Size", "Stream",
     "Table", "TableSpec", "Text", "TextList", "Timestamp", "Type", "Vector",
 ]

@@ -46,6 +46,23 @@ REJECTED_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Input:
+    """A dataset that another is built from: for date D its rows of the dates D + ``first`` to D + ``last``."""
+
+    dataset: "Dataset"
+    first: int = 0
+    last: int = 0
+
+    def days(self, day: date) -> list[date]:
+        """The dates of the input that ``day`` is built from."""
+        return [day + timedelta(days=n) for n in range(self.first, self.last + 1)]
+
+    def readers(self, day: date) -> list[date]:
+        """The dates that are built from the input's ``day``."""
+        return [day - timedelta(days=n) for n in range(self.first, self.last + 1)]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
     """What all kinds share. ``module`` is the defining module's ``__name__``; ``doc`` says what one row is.
@@ -97,9 +114,14 @@ class Dataset:
         return f"{self.layer}/{self.family}/{self.name}"
 
     @property
-    def inputs(self) -> tuple["Dataset", ...]:
-        """The datasets it is built from, in the order its function takes them."""
+    def reads(self) -> tuple[Input, ...]:
+        """What it is built from, in the order its function takes the rows; maybe its own rows of the day before."""
         return ()
+
+    @property
+    def inputs(self) -> tuple["Dataset", ...]:
+        """The other datasets that it is built from."""
+        return tuple(i.dataset for i in self.reads if i.dataset is not self)
 
     @property
     def start(self) -> date:
@@ -147,6 +169,7 @@ class Stream(Dataset):
     ``message_key`` column, as its producer encodes it, is the message's key end at the message's broker time.
     ``max_message_bytes``: a larger message is landed as a dead letter, its bytes kept and not decoded.
     ``wire`` is how messages are encoded. In Protobuf a column's number is its place among ``columns``, so new ones go last.
+    ``spill_days``: by how many days the items of a message may lie off its ``partition_date``; a curated date reads so many around it.
     """
 
     layer: ClassVar[str] = "raw"
@@ -158,6 +181,7 @@ class Stream(Dataset):
     wire: Literal["avro", "protobuf"] = "avro"
     tombstones: Literal["ignore", "delete"] = "ignore"
     max_message_bytes: int = 8 << 20
+    spill_days: int = 0
     first_date: date = date(1990, 1, 1)
     sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)
@@ -205,27 +229,34 @@ class Table(Built):
     """A curated table: typed, deduplicated by key, each key's versions kept with ``known_at`` and ``superseded_at``.
 
     Where a column of ``key`` is null, ``fallback_key`` identifies the row instead.
-    Its function receives the decodable raw rows in arrival order and must keep their order; without one, rows pass as they are.
+    Its function receives the decodable raw rows of each stream in arrival order and must keep their order; without one (one stream
+    only), rows pass as they are. Of a stream with ``spill_days`` it gets the neighbouring dates' rows too, and returns rows of these as
+    well: only the date's own are taken.
     """
 
     layer: ClassVar[str] = "curated"
     kind: ClassVar[str] = "iceberg"
-    of: Stream
+    of: Stream | tuple[Stream, ...]
     fallback_key: tuple[str, ...] = ()
     sort_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.of.tombstones == "delete" and (self.key != (self.of.message_key,) or self.fallback_key):
-            raise QuantLakeError(
-                f"{self.path}: {self.of.path} says that a tombstone deletes, so its message key {self.of.message_key!r} must be the "
-                f"whole key, which is {(*self.key, *self.fallback_key)}: rows of one message key could lie on several dates, a "
-                "tombstone on one only"
-            )
+        for stream in self.streams:
+            if stream.tombstones == "delete" and (self.key != (stream.message_key,) or self.fallback_key or len(self.streams) > 1):
+                raise QuantLakeError(
+                    f"{self.path}: {stream.path} says that a tombstone deletes, so it must be the only stream, and its message key "
+                    f"{stream.message_key!r} the whole key, which is {(*self.key, *self.fallback_key)}: rows of one message key could lie "
+                    "on several dates, a tombstone on one only"
+                )
 
     @property
-    def inputs(self) -> tuple[Dataset, ...]:
-        return (self.of,)
+    def streams(self) -> tuple[Stream, ...]:
+        return self.of if isinstance(self.of, tuple) else (self.of,)
+
+    @property
+    def reads(self) -> tuple[Input, ...]:
+        return tuple(Input(s, -s.spill_days, s.spill_days) for s in self.streams)
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -240,15 +271,22 @@ class Table(Built):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Derived(Built):
-    """An Iceberg table that is a pure function of curated or derived data, date by date."""
+    """An Iceberg table that is a pure function of curated or derived data, date by date.
+
+    ``before``: datasets whose rows of the day before its function takes too, after those of ``of``; ``carries``: last, its own of then.
+    They alone make no date: one without rows of ``of`` is not built.
+    """
 
     layer: ClassVar[str] = "derived"
     kind: ClassVar[str] = "iceberg"
     of: tuple[Dataset, ...]
+    before: tuple[Dataset, ...] = ()
+    carries: bool = False
 
     @property
-    def inputs(self) -> tuple[Dataset, ...]:
-        return self.of
+    def reads(self) -> tuple[Input, ...]:
+        yesterday = (*self.before, *((self,) if self.carries else ()))
+        return (*(Input(d) for d in self.of), *(Input(d, -1, -1) for d in yesterday))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -262,8 +300,8 @@ class Rollup(Dataset):
     equals: Derived | None = None
 
     @property
-    def inputs(self) -> tuple[Dataset, ...]:
-        return (self.of, self.equals) if self.equals else (self.of,)
+    def reads(self) -> tuple[Input, ...]:
+        return (Input(self.of), *((Input(self.equals),) if self.equals else ()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -281,8 +319,8 @@ class FeatureView(Built):
     ttl: timedelta
 
     @property
-    def inputs(self) -> tuple[Dataset, ...]:
-        return self.of
+    def reads(self) -> tuple[Input, ...]:
+        return tuple(Input(d) for d in self.of)
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -302,5 +340,5 @@ class EmbeddingIndex(Dataset):
     storage_partition: StoragePartition = "month"
 
     @property
-    def inputs(self) -> tuple[Dataset, ...]:
-        return (self.of,)
+    def reads(self) -> tuple[Input, ...]:
+        return (Input(self.of),)

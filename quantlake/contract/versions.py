@@ -41,7 +41,7 @@ def versioned(rows: pl.LazyFrame, table: Table, deletions: pl.DataFrame | None =
 
 def _ended(frame: pl.DataFrame, keys: list[str], table: Table, deletions: pl.DataFrame) -> pl.DataFrame:
     """A deletion is a version of its keys that differs from every row, and is not kept."""
-    column = next(c for c in table.columns if c.name == table.of.message_key)
+    column = next(c for c in table.columns if c.name == table.streams[0].message_key)
     sent = pl.Series("_key", message_keys(frame[column.name].to_arrow().cast(column.type.arrow)), pl.Binary)
     ends = deletions.join(frame.select(keys).with_columns(sent).unique(), on="_key").select(*keys, "known_at", _deleted=pl.lit(True))
     events = pl.concat([frame.with_columns(_deleted=pl.lit(False)), ends], how="diagonal")

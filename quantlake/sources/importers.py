@@ -34,9 +34,10 @@ Recognised = Importer | str | None
 
 
 def typed(stream: Stream, rows: pl.DataFrame) -> pa.Table:
-    """A frame with at least the stream's columns as a table of exactly these, in its Arrow types."""
+    """A frame with at least the stream's columns that may not be null as a table of all of them, in its Arrow types."""
     schema = wire_arrow(stream)
-    return rows.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+    absent = [pl.lit(None).alias(c.name) for c in stream.columns if c.null and c.name not in rows.columns]
+    return rows.with_columns(absent).select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
 
 
 def decimals(values: pl.Series, shift: int = 0) -> pl.Series:

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError
-from quantlake.datasets.market import trades
+from quantlake.datasets.market import common, trades
 from quantlake.sources.importers import Importer, Recognised, decimals, sha256, typed
 
 MEMBER = re.compile(r"(?P<date>\d{8})_(?P<symbol>.+)_(?:trade_tick|tick_trade)\.csv", re.IGNORECASE)
@@ -44,7 +44,7 @@ def recognise(path: Path) -> Recognised:
         names = archive.namelist()
         if len(names) == 1 and MEMBER.fullmatch(names[0]):
             market = _equity_market(path)
-            if market in (None, trades.CONSOLIDATED_US) or _first_line(archive, path, names[0]).count(b",") + 1 != len(EQUITY):
+            if market in (None, common.CONSOLIDATED_US) or _first_line(archive, path, names[0]).count(b",") + 1 != len(EQUITY):
                 return Importer("LEAN tick trades", trades.raw, read)
             return f"LEAN equity tick trades of the market {market}, whose clock is not known"
         if names and (other := OTHER_MEMBER.fullmatch(names[0])):
@@ -75,7 +75,7 @@ def read(path: Path) -> pa.Table:
     cells = _cells(lines, EQUITY if equity else dict(list(CRYPTO.items())[:columns]), where)
     absent = [pl.lit(text).alias(c) for c, text in ABSENT.items() if c not in cells.columns]
     cells = cells.with_columns(absent)
-    venue = trades.CONSOLIDATED_US if equity else _crypto_venue(path)
+    venue = common.CONSOLIDATED_US if equity else _crypto_venue(path)
     symbol, day = member["symbol"], _date(member["date"], where)
     folder = f"{'equity' if equity else 'crypto'}/{venue}/tick/{symbol}/{member['date']}/{name}".lower()
     zone = "America/New_York" if equity else "UTC"

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import numpy as np
 import polars as pl
 
-from quantlake.datasets.market import trades
+from quantlake.datasets.market import common, trades
 from quantlake.sources.importers import decimals
 from quantlake.sources.simulate_news import COMPANIES, PAIRS
 
@@ -61,7 +61,7 @@ class Market:
         })
         return rows.with_columns(
             symbol=pl.lit(symbol),
-            venue=pl.lit(trades.CONSOLIDATED_US if equity else CRYPTO_VENUE),
+            venue=pl.lit(common.CONSOLIDATED_US if equity else CRYPTO_VENUE),
             trade_id=pl.lit(None, pl.String) if equity else pl.format("{}-{}-{}", pl.lit(self._seed), pl.lit(day), "line_number"),
             partition_date=pl.lit(day),
             source_name=pl.lit(f"simulated/{self._seed}/trades/{symbol}/{day}"),

@@ -1,40 +1,45 @@
 """Quotes: the best bid and offer whenever either changes; on the wire in Protobuf, as many feeds send them.
 
-Here: what a quote is, how one is identified, what is odd about one. Not here: trades, books, or which format a source has.
+Here: what a quote is, how one is identified, what is odd about one. Not here: trades, books, what a venue's message says
+(quantlake/exchanges), or which format a source has.
 """
-
-from datetime import time
 
 import polars as pl
 
 from quantlake.contract import (
     PARTITION_DATE,
     SOURCE_COLUMNS,
+    Boolean,
     Column,
+    Integer,
     Price,
-    Sessions,
     Size,
     Stream,
     Table,
     Text,
-    TextList,
     Timestamp,
 )
-from quantlake.datasets.market.trades import session_date
+from quantlake import exchanges
+from quantlake.datasets.market import common, exchange_messages
 
 COLUMNS = (
     Column("symbol", Text, "As the source prints it."),
     Column("venue", Text, "Exchange or consolidated tape, lower case: `usa`, `coinbase`."),
     Column("update_id", Text, "The venue's own id of the change; null where it has none.", null=True),
-    Column("bid_price", Price, "In the quote currency, unadjusted; null: nobody bids.", null=True, above=0),
-    Column("bid_size", Size, "In shares or base currency.", null=True, minimum=0),
-    Column("ask_price", Price, "In the quote currency, unadjusted; null: nobody offers.", null=True, above=0),
-    Column("ask_size", Size, "In shares or base currency.", null=True, minimum=0),
+    Column("bid_price", Price, "In the quote currency, unadjusted; null: nobody bids, or the row is of the other side alone.", null=True, above=0),
+    Column("bid_size", Size, "In `size_unit`; null where the source has none.", null=True, minimum=0),
+    Column("ask_price", Price, "In the quote currency, unadjusted; null: nobody offers, or the row is of the other side alone.", null=True, above=0),
+    Column("ask_size", Size, "In `size_unit`; null where the source has none.", null=True, minimum=0),
     Column("quote_condition", Text, "As printed.", null=True),
     Column("event_time", Timestamp, "When it was quoted, UTC."),
     Column("known_at", Timestamp, "When it could first be known, UTC."),
     PARTITION_DATE,
     *SOURCE_COLUMNS,
+    *common.AT_SOURCE,  # Protobuf numbers columns by their place: new ones go last
+    common.SIZE_UNIT,
+    Column("exchange", Text, "Quoting exchange's code as printed, where the venue is a consolidated tape.", null=True),
+    Column("suspicious", Boolean, "Whether the source itself says so.", null=True),
+    Column("sequence", Integer, "The feed's own number of the message, where it has one.", null=True),
 )
 
 raw = Stream(
@@ -46,7 +51,7 @@ raw = Stream(
     message_key="symbol",
     wire="protobuf",
     files="complete",
-    sessions=Sessions("XNYS", "America/New_York", opens=time(9, 30), due=time(22, 0)),
+    sessions=common.XNYS,
     columns=COLUMNS,
     key=("venue", "symbol", "update_id"),
 )
@@ -54,25 +59,36 @@ raw = Stream(
 
 @raw.fill
 def complete(quotes: pl.DataFrame) -> pl.DataFrame:
-    return quotes.with_columns(pl.col("partition_date").fill_null(session_date()))
+    return quotes.with_columns(pl.col("partition_date").fill_null(common.session_date()))
 
 
 quotes = Table(
     __name__,
-    of=raw,
+    of=(raw, exchange_messages.raw),
     doc="A quote, once: corrections are versions of their key; byte-identical quotes of a file are different quotes.",
     owner="market-data",
     key=("venue", "symbol", "update_id"),
-    fallback_key=("source_name", "line_number"),
+    fallback_key=("source_name", "line_number", "item_index"),
     sort_by=("symbol", "event_time"),
     columns=(
         *COLUMNS,
-        Column("flags", TextList, "What is odd about it: `crossed` (the bid is above the ask)."),
+        common.flags(
+            "`crossed` (the bid is above the ask), `locked` (they are equal); `suspicious`; `clock_skew` (known over 1 s before it "
+            "happened); `outside_window`"
+        ),
+        common.INSTRUMENT_ID,
     ),
 )
 
 
 @quotes.build
-def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    crossed = pl.when(pl.col("bid_price") > pl.col("ask_price")).then(pl.lit("crossed"))
-    return received.with_columns(flags=pl.concat_list(crossed).list.drop_nulls())
+def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
+    of_files = received.with_columns(item_index=common.first_item(), outside_window=pl.lit(False))
+    whole = pl.concat([of_files, exchanges.quotes(messages)], how="diagonal_relaxed")
+    odd = {
+        "crossed": pl.col("bid_price") > pl.col("ask_price"),
+        "locked": pl.col("bid_price") == pl.col("ask_price"),
+        "suspicious": pl.col("suspicious"),
+        "outside_window": pl.col("outside_window"),
+    }
+    return whole.with_columns(instrument_id=pl.lit(None, pl.String), flags=common.flagged(odd))
