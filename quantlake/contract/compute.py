@@ -5,20 +5,23 @@ from datetime import date
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from quantlake.contract.datasets import Built, Stream, Table
+from quantlake.contract import editions
+from quantlake.contract.checks import Rows
+from quantlake.contract.datasets import Built, Dataset, Stream, Table
 from quantlake.contract.errors import QuantLakeError
 from quantlake.contract.versions import versioned
 
 
 def compute(dataset: Built, frames: Sequence[pl.LazyFrame], day: date, without: pa.Table | None = None) -> pa.Table:
-    """The rows of ``day`` from the inputs' rows of that day, typed as ``dataset.spec.arrow`` (all nullable).
+    """The rows of ``day`` from the inputs' rows (one frame each of ``dataset.reads``), typed as ``dataset.spec.arrow`` (all nullable).
 
     ``without``: versions of a curated table (its rows) that are to be as if they had never come. Of a stream whose tombstones delete, they are among its rows (no ``_schema_id``); the function does not see them.
     Raises ``QuantLakeError`` where there is no function or it returns rows of another date; ``pa.ArrowInvalid`` where a cast
     would lose something; and whatever the function raises.
     """
-    rows = _apply(dataset, frames, without)
+    rows = _apply(dataset, frames, day, without)
     strangers = [d for d in rows["partition_date"].unique().to_list() if d != day]
     if strangers:
         raise QuantLakeError(f"the function of {dataset.path} returned rows of {strangers[:3]} for {day}")
@@ -27,20 +30,57 @@ def compute(dataset: Built, frames: Sequence[pl.LazyFrame], day: date, without: 
     return pa.Table.from_arrays([table[f.name].cast(f.type) for f in schema], schema=schema)
 
 
-def _apply(dataset: Built, offered: Sequence[pl.LazyFrame], without: pa.Table | None) -> pl.DataFrame:
-    deleting = [isinstance(i, Stream) and i.tombstones == "delete" for i in dataset.inputs]
-    tombstone = pl.col("_schema_id").is_null()
-    frames = [frame.filter(~tombstone) if deletes else frame for frame, deletes in zip(offered, deleting, strict=True)]
+def quarantined(dataset: Dataset, rows: pa.Table) -> pa.BooleanArray:
+    """Which rows a check of the contract keeps back from publication, whatever becomes of the others."""
+    bad = [check.bad.fill_null(False) for check in dataset.checks if isinstance(check, Rows) and check.quarantine]
+    if not bad:
+        return pa.repeat(pa.scalar(False), rows.num_rows)
+    return pl.DataFrame(rows).select(pl.any_horizontal(bad)).to_series().to_arrow()
+
+
+def visible(dataset: Dataset, rows: pa.Table) -> pa.Table:
+    """The rows that none of its checks keeps back."""
+    if not any(isinstance(check, Rows) and check.quarantine for check in dataset.checks):
+        return rows
+    return rows.filter(pc.invert(quarantined(dataset, rows)))
+
+
+def _apply(dataset: Built, offered: Sequence[pl.LazyFrame], day: date, without: pa.Table | None) -> pl.DataFrame:
     if isinstance(dataset, Table):
-        deletions = offered[0].filter(tombstone).select("_key", known_at="_timestamp").collect() if deleting[0] else None
-        rows = dataset.function(frames[0]) if dataset.function else frames[0]
-        rows = rows.select(c.name for c in dataset.columns)
-        if without is not None:
-            # by all its values: a mended version may have the same key and the same known_at
-            values = [c.name for c in dataset.columns if not pa.types.is_nested(c.type.arrow)]
-            gone = pl.LazyFrame(pl.DataFrame(without)).select(values)
-            rows = rows.join(gone, on=values, how="anti", nulls_equal=True, maintain_order="left")
-        return versioned(rows, dataset, deletions)
+        return _versions(dataset, offered, day, without)
     if dataset.function is None:
         raise QuantLakeError(f"{dataset.path} has no function; decorate one with its .build")
-    return dataset.function(*frames).select(c.name for c in dataset.columns).collect()
+    return dataset.function(*offered).select(c.name for c in dataset.columns).collect()
+
+
+def _versions(table: Table, offered: Sequence[pl.LazyFrame], day: date, without: pa.Table | None) -> pl.DataFrame:
+    frames, known_editions, deletions = [], editions.NONE, None
+    for stream, frame in zip(table.streams, offered, strict=True):
+        if stream.tombstones == "delete":
+            tombstone = pl.col("_schema_id").is_null()
+            deletions = frame.filter(tombstone).select("_key", known_at="_timestamp").collect()
+            frames.append(frame.filter(~tombstone))
+        elif stream.files == "complete" and _tells_files(stream):
+            rows, found = editions.whole(frame)
+            known_editions = pl.concat([known_editions, found])
+            frames.append(rows)
+        else:
+            frames.append(frame)
+    if table.function is None and len(frames) > 1:
+        raise QuantLakeError(f"{table.path} has no function, and is built from {len(frames)} streams; decorate one with its .build")
+    rows = table.function(*frames) if table.function else frames[0]
+    rows = rows.select(c.name for c in table.columns)
+    if any(s.spill_days for s in table.streams):
+        rows = rows.filter(pl.col("partition_date") == day)
+    if known_editions.height:
+        rows = editions.dated(rows, known_editions)
+    if without is not None:
+        # by all its values: a mended version may have the same key and the same known_at
+        values = [c.name for c in table.columns if not pa.types.is_nested(c.type.arrow)]
+        gone = pl.LazyFrame(pl.DataFrame(without)).select(values)
+        rows = rows.join(gone, on=values, how="anti", nulls_equal=True, maintain_order="left")
+    return versioned(rows, table, deletions, known_editions)
+
+
+def _tells_files(stream: Stream) -> bool:
+    return {"source_name", "source_version", "source_records", "line_number"} <= {c.name for c in stream.columns}

@@ -137,7 +137,7 @@ def _changed(path: str, old: Said, new: Said | None) -> Iterator[Change]:
         if was == is_:
             continue
         grown = name == "topic_partitions" and isinstance(was, int) and isinstance(is_, int) and is_ > was
-        if name == "fallback_key" and isinstance(is_, list) and is_[: len(was)] == was:
+        if name == "fallback_key" and isinstance(was, list) and isinstance(is_, list) and is_[: len(was)] == was:
             grown = not set(is_[len(was) :]) & set(old["columns"])  # old rows have null there, and identify each other as before
         rule = "" if grown else "PARTITIONS_REMOVED" if name == "topic_partitions" else f"{name.upper()}_CHANGED"
         yield Change(path, name, f"was {_shown(was)}, is {_shown(is_)}", rule)

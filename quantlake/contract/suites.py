@@ -3,7 +3,7 @@
 Here: names and whether a failure blocks. Not here: how a check is evaluated.
 """
 
-from quantlake.contract.checks import Ordered
+from quantlake.contract.checks import Ordered, Rows
 from quantlake.contract.datasets import Dataset, Rollup, Stream
 
 SCHEMA = "schema"
@@ -23,6 +23,19 @@ DESCRIPTIONS = {
     "ordered": "Columns that must not decrease from left to right do not.",
     "row_count": "A day on which the calendar is open has rows; a warning.",
 }
+
+
+def described(dataset: Dataset) -> dict[str, str]:
+    """What each check of a dataset says, by name."""
+    own = {c.name: f"No row {c.fault}{_allowance(c)}." for c in dataset.checks if isinstance(c, Rows)}
+    return DESCRIPTIONS | own
+
+
+def _allowance(check: Rows) -> str:
+    if check.quarantine:
+        return f"; up to {check.most:.1%} of a date's rows are kept back alone, and warned of"
+    return "" if check.blocking else "; a warning"
+
 
 GRAVE = (EXACTLY_ONCE,)  # an error, though it blocks nothing: what is built goes by the rows that there are
 
@@ -45,4 +58,5 @@ def check_names(dataset: Dataset) -> list[tuple[str, bool]]:
         "ordered": any(isinstance(check, Ordered) for check in dataset.checks),
         EQUALS_DERIVED: isinstance(dataset, Rollup) and dataset.equals is not None,
     }
-    return [*((name, True) for name, does in applies.items() if does), ("row_count", False)]
+    own = [(check.name, check.blocking) for check in dataset.checks if isinstance(check, Rows)]
+    return [*((name, True) for name, does in applies.items() if does), *own, ("row_count", False)]

@@ -53,7 +53,7 @@ def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_delta
         return pl.LazyFrame(schema={"outside_window": pl.Boolean})
     received, day = pl.col("receive_time"), pl.col("event_time").dt.date()
     off = (day - pl.col("partition_date")).abs() > pl.duration(days=SPILL)
-    return (
+    rows: pl.DataFrame = (
         pl.concat(parts, how="diagonal_relaxed")
         .sort("row", maintain_order=True)
         .join(once.select("row", *OF_MESSAGE), on="row", how="left", maintain_order="left")
@@ -64,5 +64,5 @@ def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_delta
             known_at=received,
         )
         .with_columns(outside_window=off, partition_date=pl.when(off).then("partition_date").otherwise(day))
-        .lazy()
     )
+    return rows.lazy()

@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from quantlake.contract import Dataset, QuantLakeError, Stream
-from quantlake.contract.suites import DESCRIPTIONS, GRAVE, check_names
+from quantlake.contract import Dataset, Input, QuantLakeError, Stream
+from quantlake.contract.suites import GRAVE, check_names, described
 from quantlake.landing.land import Committed, Report, land
 from quantlake.orchestration.build import Outcome, build
 from quantlake.orchestration.conditions import condition_of
@@ -48,7 +48,7 @@ class Factory:
         key, partitions = asset_key(dataset), partitions_of(dataset)
         spec = dg.AssetSpec(
             key,
-            deps=[asset_key(i) for i in dataset.inputs],
+            deps=[_dep(i) for i in dataset.reads],
             description=dataset.doc,
             group_name=dataset.family,
             owners=[f"team:{dataset.owner}"],
@@ -61,8 +61,9 @@ class Factory:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are preview; a test covers what is used of them
+            words = described(dataset)
             checks = [
-                dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name], blocking=blocking, partitions_def=partitions)
+                dg.AssetCheckSpec(name, asset=key, description=words[name], blocking=blocking, partitions_def=partitions)
                 for name, blocking in check_names(dataset)
             ]
         run = self._land if isinstance(dataset, Stream) else self._build
@@ -169,6 +170,16 @@ def report_partitions(instance: dg.DagsterInstance, stream: Stream, outcomes: Se
     """Report raw partitions outside any run."""
     for outcome in outcomes:
         instance.report_runless_asset_event(materialization(stream, outcome, by))
+
+
+def _dep(read: Input) -> dg.AssetDep:
+    """Which dates of the input a date needs; those beyond the input's own partitions need nothing."""
+    if read.first == read.last == 0:
+        return dg.AssetDep(asset_key(read.dataset))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # a test covers what is used of it
+        mapping = dg.TimeWindowPartitionMapping(read.first, read.last, allow_nonexistent_upstream_partitions=True)
+    return dg.AssetDep(asset_key(read.dataset), partition_mapping=mapping)
 
 
 def partitions_of(dataset: Dataset) -> dg.DailyPartitionsDefinition:

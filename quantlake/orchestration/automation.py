@@ -107,9 +107,11 @@ def _touched(
     dates = {d for c in commits for d in c.dates}
     if commits and commits[0].sequence > before.sequence + 1:  # some have expired, so all that is stale is asked for
         dates |= platform.lake.counts(stream.spec).keys()
-    touched = {d for d in dates if stream.start <= d <= today} | {date.fromisoformat(d) for d in before.held}
+    touched = {d for d in dates if stream.start <= d <= today}
     lately = [d for d in sorted(touched) if today - d <= timedelta(days=1)]  # where dead letters are dated
     touched -= {o.partition for o in landed_outcomes(stream, lately, platform) if not o.rows}
+    around = (d + timedelta(days=n) for d in touched for n in range(-stream.spill_days, stream.spill_days + 1))
+    touched = {d for d in around if stream.start <= d <= today} | {date.fromisoformat(d) for d in before.held}
     active = instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE), tags={STREAM: stream.path}))
     going = [(date.fromisoformat(str(r.tags[RANGE_START])), date.fromisoformat(str(r.tags[RANGE_END]))) for r in active]
     held = {d for d in touched if any(first <= d <= last for first, last in going)}

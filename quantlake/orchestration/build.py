@@ -13,12 +13,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import Built, Dataset, EmbeddingIndex, FeatureView, Rollup, Stream, Table
-from quantlake.contract.compute import compute
+from quantlake.contract import Built, Dataset, Derived, EmbeddingIndex, FeatureView, Rollup, Stream, Table
+from quantlake.contract import Rows as Checked
+from quantlake.contract.compute import compute, visible
 from quantlake.contract.fingerprint import EMPTY, fingerprints
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
+from quantlake.orchestration.inputs import Rows, version_of
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
@@ -99,8 +101,8 @@ def offsets_of(held: pa.Table) -> dict[date, dict[tuple[str, int], Offsets]]:
 
 
 def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iterator[list[date]]:
-    if len(dates) == 1:
-        yield list(dates)
+    if len(dates) == 1 or (isinstance(dataset, Derived) and dataset.carries):  # a date carries on from what the one before published
+        yield from ([d] for d in sorted(dates))
         return
     first = dataset.inputs[0]
     yield from bounded(sorted(dates), store_of(first, platform).counts(first.spec), CHUNK_ROWS, CHUNK_DATES)
@@ -138,11 +140,12 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
     for day, reason in broken.items():
         results[day] = _unbuilt(dataset, reason)
 
+    candidates, shown = visible(dataset, candidates), visible(dataset, judged)
     now = fingerprints(candidates, dataset.stored_columns)
     held = store.read(dataset.spec, dates)
     stored = fingerprints(held, dataset.stored_columns)
     outcomes = []
-    by_day = {d: judged.filter(pc.equal(judged["partition_date"], pa.scalar(d))) for d in dates} if len(dates) > 1 else {dates[0]: judged}
+    by_day = {d: shown.filter(pc.equal(shown["partition_date"], pa.scalar(d))) for d in dates} if len(dates) > 1 else {dates[0]: shown}
     for day in dates:
         version, rows = now.get(day, EMPTY), by_day[day]
         before = stored.get(day, EMPTY)
@@ -161,7 +164,7 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
         good = [o.partition for o in outcomes if o.good]
         platform.features.apply([dataset])
         platform.features.write_online(dataset, _of(candidates, good))
-    _reject(dataset, [o for o in outcomes if not o.good], judged, platform, run_id)
+    _reject(dataset, outcomes, judged, platform, run_id)
     return outcomes
 
 
@@ -188,19 +191,21 @@ def _read_inputs(
     frames: list[pa.Table] = []
     used: dict[str, dict[date, Used]] = {}
     offsets: dict[date, list[Offsets]] = {}
-    for i in dataset.inputs:
+    for read in dataset.reads:
+        i, days = read.dataset, sorted({n for d in dates for n in read.days(d)})
         store, snapshot_id = store_of(i, platform), None
         if store is platform.lake:
             commit = platform.lake.last_commit(i.spec)
             snapshot_id = commit.snapshot_id if commit else None
-            stored = platform.lake.read(i.spec, dates, snapshot_id=snapshot_id)
+            stored = platform.lake.read(i.spec, days, snapshot_id=snapshot_id)
         else:
-            stored = store.read(i.spec, dates)
+            stored = store.read(i.spec, days)
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
-        found = fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
-        used[i.path] = {d: Used(found.get(d, EMPTY).hash, snapshot_id) for d in dates}
+        found = {d: f.hash for d, f in fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns).items()}
+        used[i.path] = {d: Used(version_of(read, d, found), snapshot_id) for d in dates}
         if isinstance(i, Stream):
-            offsets = {day: [spans[place] for place in sorted(spans)] for day, spans in offsets_of(stored).items()}
+            for day, spans in offsets_of(stored).items():
+                offsets.setdefault(day, []).extend(spans[place] for place in sorted(spans))
             frames.append(_arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec))))
             continue
         frames.append(stored.filter(pc.is_null(stored["superseded_at"])).drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
@@ -227,11 +232,11 @@ def _candidates(
     if isinstance(dataset, EmbeddingIndex):
         return _embedded(dataset, offered[0], store.read(dataset.spec, dates), platform), {}
     assert isinstance(dataset, Built)
-    inputs = [_by_date(table, dates) for table in offered]
+    inputs = [Rows(read, table, dates) for read, table in zip(dataset.reads, offered, strict=True)]
     built, broken = [], {}
     for day in dates:
         try:
-            built.append(compute(dataset, [frames[day].lazy() for frames in inputs], day, without))
+            built.append(compute(dataset, [rows.of(day) for rows in inputs], day, without))
         except Exception as error:
             broken[day] = f"{type(error).__name__}: {error}"
     return pa.concat_tables(built) if built else dataset.spec.arrow.empty_table(), broken
@@ -246,14 +251,6 @@ def _bad_history(dataset: Table, candidates: pa.Table, dates: list[date], platfo
     for results in platform.quality.judge(dataset, history, dates).values():
         bad |= {row for r in results if r.blocking and not r.passed and r.check in OF_A_ROW for row in r.failing}
     return history.take(sorted(bad)) if bad else None
-
-
-def _by_date(table: pa.Table, dates: list[date]) -> dict[date, pl.DataFrame]:
-    frame = pl.DataFrame(table)
-    if len(dates) == 1:
-        return {dates[0]: frame}
-    parts = frame.partition_by("partition_date", as_dict=True, maintain_order=True)
-    return {d: parts.get((d,), frame.clear()) for d in dates}
 
 
 def _embedded(dataset: EmbeddingIndex, rows: pa.Table, stored: pa.Table, platform: Platform) -> pa.Table:
@@ -292,26 +289,31 @@ def _of(rows: pa.Table, dates: Sequence[date]) -> pa.Table:
     return rows.filter(pc.is_in(rows["partition_date"], pa.array(dates, pa.date32())))
 
 
-def _reject(dataset: Dataset, bad: Sequence[Outcome], judged: pa.Table, platform: Platform, run_id: str) -> None:
-    if not bad:
-        return
-    spec = dataset.rejected_spec
-    dates = [o.partition for o in bad]
+def _reject(dataset: Dataset, outcomes: Sequence[Outcome], judged: pa.Table, platform: Platform, run_id: str) -> None:
+    """Keep all rows of the bad dates, and of the good ones those that a check kept back, with check and reason."""
+    keeping = {c.name for c in dataset.checks if isinstance(c, Checked) and c.quarantine}
+    reasons: dict[Any, str] = {o.partition: o.why for o in outcomes if not o.good}
     checks: list[str | None] = [None] * judged.num_rows
-    reasons: dict[Any, str] = {}
-    for outcome in bad:
-        reasons[outcome.partition] = outcome.why
-        for result in (r for r in outcome.results if r.blocking and not r.passed):
+    for outcome in outcomes:
+        for result in (r for r in outcome.results if not r.passed and (r.blocking or r.check in keeping)):
             for row in result.failing:
                 checks[row] = result.check if checks[row] is None else f"{checks[row]}, {result.check}"
+            if outcome.good and result.failing:
+                reasons[outcome.partition] = f"{result.check}: {result.reason}"
+    if not reasons:
+        return
+    bad = [o.partition for o in outcomes if not o.good]
     frame = pl.DataFrame(judged).with_columns(
         _run_id=pl.lit(run_id), _check=pl.Series(checks, dtype=pl.String), _rejected_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC"))
     )
-    frame = frame.filter(pl.col("partition_date").is_in(dates)).with_columns(
-        _reason=pl.col("partition_date").replace_strict(reasons, default=None, return_dtype=pl.String)
+    day = pl.col("partition_date")
+    frame = frame.filter(day.is_in(bad) | (day.is_in(list(reasons)) & pl.col("_check").is_not_null())).with_columns(
+        _reason=day.replace_strict(reasons, default=None, return_dtype=pl.String)
     )
-    rows = frame.to_arrow()
+    rows, spec = frame.to_arrow(), dataset.rejected_spec
     have = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in spec.arrow]
     platform.lake.ensure(spec)
     with platform.lake.lock(spec):
-        platform.lake.publish(spec, dates, pa.Table.from_arrays(have, schema=pa.schema([f.with_nullable(True) for f in spec.arrow])))
+        platform.lake.publish(
+            spec, list(reasons), pa.Table.from_arrays(have, schema=pa.schema([f.with_nullable(True) for f in spec.arrow]))
+        )

@@ -10,6 +10,7 @@ from datetime import date
 import dagster as dg
 
 from quantlake.contract import Dataset, Stream
+from quantlake.orchestration.inputs import something, version_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.ports import Platform
 
@@ -33,7 +34,7 @@ class Recorded:
 
     def built_from(self, versions: Mapping[str, str]) -> bool:
         """Whether these data versions, by path, are the inputs it was built from."""
-        return all(self.tags.get(INPUT_VERSION + path) == version for path, version in versions.items())
+        return all(something(self.tags.get(INPUT_VERSION + path, "")) == version for path, version in versions.items())
 
 
 def asset_key(dataset: Dataset) -> dg.AssetKey:
@@ -78,8 +79,8 @@ def up_to_date(
         versions = _versions(dataset, mine, platform, instance)
         good = {d for d, r in mine.items() if d in versions and r.version == versions[d]}
     else:
-        inputs = {i.path: _versions(i, mine, platform, instance) for i in dataset.inputs}
-        good = {d for d, r in mine.items() if r.built_from({path: versions.get(d, "") for path, versions in inputs.items()})}
+        held = [(read, _versions(read.dataset, {n for d in mine for n in read.days(d)}, platform, instance)) for read in dataset.reads]
+        good = {d for d, r in mine.items() if r.built_from({read.dataset.path: version_of(read, d, found) for read, found in held})}
     return good & set(dates)
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
+from quantlake.orchestration.inputs import version_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import recorded
 from quantlake.ports import Platform
@@ -51,6 +52,7 @@ def state(
     first, last = span or (date.min, today)
     found = State({}, {}, {}, set())
     current: dict[str, dict[date, str]] = {}
+    rows: dict[str, set[date]] = {}
     chosen = {d.path for d in selected}
     needed = {s.path for d in selected for s in catalog.roots(d)}
     for dataset in catalog.datasets:
@@ -60,16 +62,22 @@ def state(
         if isinstance(dataset, Stream):
             # a date that holds dead letters alone has nothing to build from
             landed = {o.partition: o for o in landed_outcomes(dataset, None, platform) if dataset.start <= o.partition <= today}
-            current[dataset.path] = {d: o.version for d, o in landed.items() if o.rows}
-            found.held.update(current[dataset.path])
+            current[dataset.path] = {d: o.version for d, o in landed.items()}
+            rows[dataset.path] = {d for d, o in landed.items() if o.rows}
+            found.held.update(rows[dataset.path])
             old = {d for d, o in landed.items() if d in built and built[d].version != o.version}
             dates = set(landed)
         else:
-            dates = {d for i in dataset.inputs for d in current[i.path] if dataset.start <= d}
-            inputs = {d: {i.path: current[i.path].get(d, "") for i in dataset.inputs} for d in dates}
-            old = {d for d in dates if d in built and not built[d].built_from(inputs[d])}
-            old |= {d for i in dataset.inputs if i.path in chosen and not isinstance(i, Stream) for d in found.stale(i) if d in built}
+            dates = {
+                d for i in dataset.reads if i.first <= 0 <= i.last
+                for held in rows[i.dataset.path] for d in i.readers(held) if dataset.start <= d <= today
+            }  # fmt: skip
+            rows[dataset.path] = dates
             current[dataset.path] = {d: built[d].version if d in built else "" for d in dates}
+            inputs = {d: {i.dataset.path: version_of(i, d, current[i.dataset.path]) for i in dataset.reads} for d in dates}
+            old = {d for d in dates if d in built and not built[d].built_from(inputs[d])}
+            above = [i for i in dataset.reads if i.dataset.path in chosen and i.dataset is not dataset and not isinstance(i.dataset, Stream)]
+            old |= {d for i in above for stale in found.stale(i.dataset) for d in i.readers(stale) if d in built}
         if dataset.path in chosen:
             found.dates[dataset.path] = {d for d in dates if first <= d <= last}
             found.missing[dataset.path] = {d for d in dates - built.keys() if first <= d <= last}

@@ -12,6 +12,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
+from quantlake.orchestration.inputs import something, version_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, Recorded, asset_key, recorded
 from quantlake.ports import Platform
@@ -28,7 +29,7 @@ class Input:
 
     @property
     def newer(self) -> bool:
-        return self.used != self.now
+        return something(self.used) != self.now
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,23 @@ def why(dataset: Dataset, day: date, catalog: Catalog, platform: Platform, insta
         if d.path in above:
             above |= {i.path for i in d.inputs}
     chain = [d for d in catalog.datasets if d.path in above]
-    landed = {d.path: landed_outcomes(d, [day], platform)[0] for d in chain if isinstance(d, Stream)}
-    known = {d.path: found for d in chain if (found := recorded(d, instance, [day]).get(day))}
-    now = {path: r.version for path, r in known.items()} | {path: o.version for path, o in landed.items() if o.offsets}
+    around = {d.path: {day} for d in chain}
+    for d in chain:
+        for read in d.reads:
+            around[read.dataset.path] |= set(read.days(day))
+    landings = {d.path: landed_outcomes(d, sorted(around[d.path]), platform) for d in chain if isinstance(d, Stream)}
+    landed = {path: next(o for o in outcomes if o.partition == day) for path, outcomes in landings.items()}
+    records = {d.path: recorded(d, instance, around[d.path]) for d in chain}
+    known = {path: found[day] for path, found in records.items() if day in found}
+    now = {path: {d: r.version for d, r in found.items()} for path, found in records.items()}
+    now |= {path: {o.partition: o.version for o in outcomes if o.offsets} for path, outcomes in landings.items()}
     explained = []
     for d in chain:
         found = known.get(d.path)
         held = [vars(o) for o in landed[d.path].offsets] if isinstance(d, Stream) else None
         rejected = last_failure(d, instance, day)
         if found is None:
-            state = "no rows" if not any(landed[s.path].rows for s in catalog.roots(d)) else "never built"
+            state = "no rows" if not any(o.rows for s in catalog.roots(d) for o in landings[s.path]) else "never built"
             explained.append(Why(d.path, day, state, raw_offsets=held or [], rejected=rejected))
             continue
         explained.append(_explained(d, day, found, now, held, rejected))
@@ -109,16 +117,17 @@ def last_failure(dataset: Dataset, instance: dg.DagsterInstance, day: date | Non
 
 
 def _explained(
-    dataset: Dataset, day: date, found: Recorded, now: Mapping[str, str], held: list[dict[str, Any]] | None, rejected: Failure | None
+    dataset: Dataset, day: date, found: Recorded, now: Mapping[str, Mapping[date, str]], held: list[dict[str, Any]] | None, rejected: Failure | None
 ) -> Why:
     metadata: dict[str, Any] = {name: value.value for name, value in found.event.metadata.items()}
     snapshots = metadata.get("inputs", {})
     inputs = [
-        Input(i.path, found.tags.get(INPUT_VERSION + i.path, ""), snapshots.get(i.path, {}).get("snapshot_id"), now.get(i.path, ""))
-        for i in dataset.inputs
+        Input(path, found.tags.get(INPUT_VERSION + path, ""), snapshots.get(path, {}).get("snapshot_id"), version_of(read, day, now[path]))
+        for read in dataset.reads
+        for path in [read.dataset.path]
     ]
     used = metadata.get("raw_offsets", [])
-    stale = any(i.newer for i in inputs) or (held is not None and found.tags.get(DATA_VERSION) != now.get(dataset.path, found.version))
+    stale = any(i.newer for i in inputs) or (held is not None and found.tags.get(DATA_VERSION) != now[dataset.path].get(day, found.version))
     return Why(
         dataset.path, day, "older than its inputs" if stale else "built", datetime.fromtimestamp(found.timestamp, UTC),
         metadata.get("requested_by"), found.run_id or None, metadata.get("dagster/row_count"), metadata.get("content_changed"), found.version,

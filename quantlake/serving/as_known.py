@@ -10,13 +10,13 @@ known at T. Dates of which no ancestor knew anything have no rows. Rows known af
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 
 import polars as pl
 
-from quantlake.contract import Built, Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table
-from quantlake.contract.compute import compute
+from quantlake.contract import Built, Dataset, EmbeddingIndex, Input, QuantLakeError, Rollup, Stream, Table
+from quantlake.contract.compute import compute, visible
 from quantlake.contract.versions import as_known_at
 from quantlake.ports import Lake
 
@@ -96,12 +96,17 @@ class AsKnown:
     @cached_property
     def served(self) -> list[date]:
         """The dates whose stored partition answers (but for rows known later), ascending."""
-        return sorted(self._begun(self.dataset) & self._serving[self.dataset.path])
+        return self._asked(self._begun(self.dataset) & self._serving[self.dataset.path])
 
     @cached_property
     def computed(self) -> list[date]:
         """The dates that ``frames`` computes, ascending."""
-        return sorted(self._begun(self.dataset) - self._serving[self.dataset.path])
+        return self._asked(self._begun(self.dataset) - self._serving[self.dataset.path])
+
+    def _asked(self, days: set[date]) -> list[date]:
+        """Those of ``days`` that were asked for, ascending."""
+        found = pl.Series("partition_date", sorted(days), pl.Date).to_frame()
+        return (found if self.only is None else found.filter(self.only))["partition_date"].to_list()
 
     @property
     def known(self) -> pl.Expr:
@@ -123,7 +128,8 @@ class AsKnown:
 
     def _history(self, table: Table) -> History:
         known, superseded = pl.col("known_at"), pl.col("superseded_at")
-        rows = self._scan(table) if self.only is None else self._scan(table).filter(self.only)
+        reaches_back = any(r.first or r.last for d in _lineage(self.dataset) if not isinstance(d, Table) for r in d.reads)
+        rows = self._scan(table) if self.only is None or reaches_back else self._scan(table).filter(self.only)
         days = rows.group_by(DAY).agg(
             pl.len(), begun=known.min() <= self.moment, incomplete=pl.max_horizontal(known.max(), superseded.max()) > self.moment
         )
@@ -143,18 +149,32 @@ class AsKnown:
             days = self._begun(self.dataset)
             for table in _ancestors(dataset):
                 days -= self._histories[table.path].incomplete
-            for i in dataset.inputs:
-                days &= found.get(i.path, days)
-            found[dataset.path] = self._current(dataset, days)
+            days = self._current(dataset, days)
+            for read in dataset.reads:
+                if read.dataset is dataset:
+                    days = self._carried(read, days)
+                elif read.dataset.path in found:
+                    begun = self._begun(read.dataset)
+                    days = {d for d in days if all(n in found[read.dataset.path] for n in read.days(d) if n in begun)}
+            found[dataset.path] = days
         return found
+
+    def _carried(self, read: Input, days: set[date]) -> set[date]:
+        """Of ``days`` those whose own rows of the day before, if there was anything, serve too."""
+        begun, served = self._begun(read.dataset), set()
+        for day in sorted(days):
+            if all(n in served for n in read.days(day) if n in begun):
+                served.add(day)
+        return served
 
     def _current(self, dataset: Dataset, days: set[date]) -> set[date]:
         """The dates of which the stored partition was committed no earlier than its inputs'."""
         mine = self.pins[dataset.path].committed
         newest: dict[date, datetime] = {}
-        for i in dataset.inputs:
-            for day, at in self.pins[i.path].committed.items():
-                newest[day] = max(at, newest.get(day, at))
+        for read in dataset.reads:
+            for held, at in self.pins[read.dataset.path].committed.items():
+                for day in read.readers(held):
+                    newest[day] = max(at, newest.get(day, at))
         current = {d for d in days if d not in newest or (d in mine and mine[d] >= newest[d])}
         unrecorded = {d for d in current & self._begun(dataset) if d not in mine}  # expired, or never built
         if unrecorded:
@@ -186,13 +206,35 @@ class AsKnown:
         rest = [d for d in dates if d in begun and d not in self._serving[dataset.path]]
         known = _known(dataset, self.moment)
         parts = [self._scan(dataset).filter(DAY.is_in(served), known).collect()]
-        inputs = [_by_date(self._rows(i, rest), rest) for i in dataset.inputs] if rest else []
-        parts += [self._compute(dataset, [frames[day].lazy() for frames in inputs], day).filter(known) for day in rest]
+        of_others = [r for r in dataset.reads if r.dataset is not dataset] if rest else []
+        inputs = [_by_date(self._rows(r.dataset, days), days) for r in of_others for days in [[n for d in rest for n in r.days(d)]]]
+        for day in sorted(rest):
+            frames = [pl.concat([held[n] for n in r.days(day)]).lazy() for r, held in zip(of_others, inputs, strict=True)]
+            frames += [self._day_before(dataset, n).lazy() for r in dataset.reads if r.dataset is dataset for n in r.days(day)]
+            found = self._compute(dataset, frames, day).filter(known)
+            if any(r.dataset is dataset for r in dataset.reads):
+                self._computed[dataset.path, day] = found
+            parts.append(found)
         return pl.concat(parts)
+
+    def _day_before(self, dataset: Dataset, day: date) -> pl.DataFrame:
+        """A carried dataset's rows of the day before the one that is computed; each day of a chain is computed once, oldest first."""
+        held, wanted, chain = self._computed, self._begun(dataset) - self._serving[dataset.path], []
+        first = day
+        while first in wanted and (dataset.path, first) not in held:
+            chain.append(first)
+            first -= timedelta(days=1)
+        for missing in reversed(chain):
+            self._rows(dataset, [missing])
+        return held[dataset.path, day] if (dataset.path, day) in held else self._rows(dataset, [day])
+
+    @cached_property
+    def _computed(self) -> dict[tuple[str, date], pl.DataFrame]:
+        return {}
 
     def _compute(self, dataset: Built, inputs: Sequence[pl.LazyFrame], day: date) -> pl.DataFrame:
         try:
-            return pl.DataFrame(compute(dataset, inputs, day))
+            return pl.DataFrame(visible(dataset, compute(dataset, inputs, day)))
         except Exception as error:
             reason = str(error) if isinstance(error, QuantLakeError) else f"{type(error).__name__}: {error}"
             raise QuantLakeError(

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import numpy as np
 import polars as pl
 
-from quantlake.datasets.market import common, trades
+from quantlake.datasets.market import common
 from quantlake.sources.importers import decimals
 from quantlake.sources.simulate_news import COMPANIES, PAIRS
 

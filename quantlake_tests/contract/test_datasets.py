@@ -7,7 +7,7 @@ import fastavro
 import pyarrow as pa
 import pytest
 
-from quantlake.contract import Column, Dataset, EmbeddingIndex, FeatureView, Ordered, Rollup, Stream, Table, Vector
+from quantlake.contract import Column, Dataset, EmbeddingIndex, FeatureView, Ordered, Rollup, Rows, Stream, Table, Vector
 from quantlake.contract.catalog import discover
 from quantlake.contract.datasets import SUPERSEDED_AT, Built
 from quantlake.contract.suites import check_names
@@ -97,7 +97,8 @@ def test_its_checks_have_names_of_their_own(dataset: Dataset) -> None:
         assert not blocking, "raw is kept as received"
     else:
         assert {"schema", "not_null", "unique_key"} <= blocking and ("row_count", False) in checks
-        assert ("ordered" in blocking) == bool(dataset.checks)
+        assert ("ordered" in blocking) == any(isinstance(c, Ordered) for c in dataset.checks)
+        assert {(c.name, c.blocking) for c in dataset.checks if isinstance(c, Rows)} <= set(checks)
     assert ("equals_derived" in blocking) == (isinstance(dataset, Rollup) and dataset.equals is not None)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import Column, Dataset, Ordered, Table
+from quantlake.contract import Column, Dataset, Ordered, Rows, Table
 
 SHOWN = 100  # characters of an example
 Expect = Literal["not_null", "unique", "in_set"]
@@ -46,7 +46,8 @@ def probes(dataset: Dataset, rows: pa.Table) -> list[Probe]:
         found.append(_unique(dataset, rows))
     found += [_in_range(c, rows[c.name]) for c in columns if c.minimum is not None or c.above is not None]
     found += [_allowed(c, rows[c.name]) for c in columns if c.allowed]
-    return found + [_ordered(check, rows) for check in dataset.checks if isinstance(check, Ordered)]
+    found += [_ordered(check, rows) for check in dataset.checks if isinstance(check, Ordered)]
+    return found + [_rows(check, rows) for check in dataset.checks if isinstance(check, Rows)]
 
 
 def example(probe: Probe, rows: pa.Table, row: int) -> str:
@@ -115,6 +116,11 @@ def _ordered(check: Ordered, rows: pa.Table) -> Probe:
     falls = [(pl.col(c) < pl.max_horizontal(check.columns[:i])).fill_null(False) for i, c in enumerate(check.columns) if i]
     holds = frame.select(~pl.any_horizontal(falls)).to_series().to_arrow()
     return Probe("ordered", " <= ".join(check.columns), "not in that order", check.columns, holds, "in_set", (True,))
+
+
+def _rows(check: Rows, rows: pa.Table) -> Probe:
+    holds = pl.DataFrame(rows).select(~check.bad.fill_null(False)).to_series().to_arrow()
+    return Probe(check.name, ", ".join(check.columns), check.fault, check.columns, holds, "in_set", (True,))
 
 
 def _written(value: Any) -> str:

@@ -3,9 +3,8 @@
 Here: the columns every curated row of a market has, which date a print belongs to, what is odd about a row. Not here: datasets.
 """
 
-from datetime import time
-
 from collections.abc import Mapping
+from datetime import time
 
 import polars as pl
 

@@ -3,6 +3,8 @@
 Here: what such a figure is. Not here: bars of it (vendor_bars, price_type `open_interest`).
 """
 
+from dataclasses import replace
+
 import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Size, Stream, Table, Text, Timestamp
@@ -16,11 +18,11 @@ COLUMNS = (
     Column("event_time", Timestamp, "When it was published, UTC."),
     Column("known_at", Timestamp, "When it could first be known, UTC."),
     PARTITION_DATE,
-    *SOURCE_COLUMNS,
+    *(replace(c, null=c.null and c.name != "line_number") for c in SOURCE_COLUMNS),
     common.EVENT_TIME_NS,
     common.EVENT_TIME_SOURCE,
     common.RECEIVE_TIME,
-    common.ITEM_INDEX,
+    replace(common.ITEM_INDEX, null=False),
 )
 
 raw = Stream(
@@ -32,12 +34,13 @@ raw = Stream(
     files="complete",
     storage_partition="month",
     columns=COLUMNS,
+    key=("source_name", "line_number", "item_index"),
 )
 
 
 @raw.fill
 def complete(figures: pl.DataFrame) -> pl.DataFrame:
-    return figures.with_columns(pl.col("partition_date").fill_null(common.session_date()))
+    return figures.with_columns(pl.col("item_index").fill_null(0), pl.col("partition_date").fill_null(common.session_date()))
 
 
 open_interest = Table(
@@ -54,6 +57,4 @@ open_interest = Table(
 
 @open_interest.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(
-        item_index=common.first_item(), instrument_id=pl.lit(None, pl.String), flags=common.flagged({})
-    )
+    return received.with_columns(instrument_id=pl.lit(None, pl.String), flags=common.flagged({}))

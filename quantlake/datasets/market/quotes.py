@@ -6,6 +6,7 @@ Here: what a quote is, how one is identified, what is odd about one. Not here: t
 
 import polars as pl
 
+from quantlake import exchanges
 from quantlake.contract import (
     PARTITION_DATE,
     SOURCE_COLUMNS,
@@ -19,7 +20,6 @@ from quantlake.contract import (
     Text,
     Timestamp,
 )
-from quantlake import exchanges
 from quantlake.datasets.market import common, exchange_messages
 
 COLUMNS = (

@@ -6,6 +6,7 @@ Here: what a trade is, how one is identified, what is suspicious about one. Not 
 
 import polars as pl
 
+from quantlake import exchanges
 from quantlake.contract import (
     PARTITION_DATE,
     SOURCE_COLUMNS,
@@ -20,7 +21,6 @@ from quantlake.contract import (
     Text,
     Timestamp,
 )
-from quantlake import exchanges
 from quantlake.datasets.market import common, exchange_messages
 from quantlake.datasets.market.conditions import Policy, updates_ohlc, updates_volume
 
