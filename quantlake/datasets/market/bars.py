@@ -14,7 +14,19 @@ from functools import cache
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import PARTITION_DATE, Column, Integer, Ordered, Price, QuantLakeError, Size, Text, TextList, Timestamp, decimals
+from quantlake.contract import (
+    PARTITION_DATE,
+    Column,
+    Integer,
+    Ordered,
+    Price,
+    QuantLakeError,
+    Size,
+    Text,
+    TextList,
+    Timestamp,
+    decimals,
+)
 from quantlake.datasets.market import common
 
 INTERVALS = {"1s": timedelta(seconds=1), "1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
