@@ -14,7 +14,11 @@ from typing import Literal
 
 import polars as pl
 
-MODULES: dict[str, ModuleType] = {}
+from quantlake.exchanges import binance_v3, bitmex_v1, bitstamp_v2, bybit_v2, coinbase_pro, gemini_v2, kraken_v1
+
+MODULES: dict[str, ModuleType] = {
+    m.SOURCE: m for m in (binance_v3, bitmex_v1, bitstamp_v2, bybit_v2, coinbase_pro, gemini_v2, kraken_v1)
+}
 SPILL = 1  # days, as the stream's contract says
 
 OF_MESSAGE = (
