@@ -48,7 +48,7 @@ def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_delta
     ``partition_date`` is the UTC date of the event, or the message's where that is further off than ``SPILL`` days (``outside_window``).
     """
     once = messages.collect().unique(["message_key", "payload"], keep="first", maintain_order=True).with_row_index("row")
-    parts = [
+    parts: list[pl.DataFrame] = [
         getattr(MODULES[source], table)(own)
         for (source,), own in once.partition_by("source", as_dict=True, maintain_order=True).items()
         if source in MODULES

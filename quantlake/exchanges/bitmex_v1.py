@@ -63,7 +63,7 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
     levels = rows.exploded(found, "level").unnest("level")
     times = levels.group_by("row", "symbol").agg(event_time=iso(pl.col("timestamp").max()))
     said = levels.select("row", "symbol", "action").unique(maintain_order=True)
-    empty = found.join(levels, on="row", how="anti").select("row", "action", symbol="filtered")
+    empty = found.join(levels, on="row", how="anti").select("row", pl.col("filtered").alias("symbol"), "action")
     books = (
         pl.concat([said, empty])
         .join(times, on=["row", "symbol"], how="left")

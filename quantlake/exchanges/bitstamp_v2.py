@@ -9,7 +9,7 @@ Format: https://www.bitstamp.net/websocket/v2/
 import polars as pl
 
 from quantlake.exchanges import rows
-from quantlake.exchanges.parsing import fields, integer, microseconds, named, of_rest, of_websocket
+from quantlake.exchanges.parsing import Paths, fields, integer, microseconds, named, of_rest, of_websocket
 
 SOURCE = "bitstamp_v2"
 VENUE = "bitstamp"
@@ -24,9 +24,10 @@ def channel(payload: pl.Expr) -> pl.Expr:
 
 def trades(messages: pl.DataFrame) -> pl.DataFrame:
     """live_trades; ``type`` 0 is a buying aggressor, 1 a selling one. The numbers beside the texts of price and amount are floats."""
-    data = {key: f"$.data.{key}" for key in ("id", "microtimestamp", "type")}
-    numbers = {"price": ("$.data.price_str", "$.data.price"), "size": ("$.data.amount_str", "$.data.amount")}
-    found = fields(of_websocket(messages, "live_trades_"), {"event": "$.event", "channel": "$.channel"} | data | numbers)
+    texts: dict[str, Paths] = {"event": "$.event", "channel": "$.channel"}
+    data: dict[str, Paths] = {key: f"$.data.{key}" for key in ("id", "microtimestamp", "type")}
+    numbers: dict[str, Paths] = {"price": ("$.data.price_str", "$.data.price"), "size": ("$.data.amount_str", "$.data.amount")}
+    found = fields(of_websocket(messages, "live_trades_"), texts | data | numbers)
     return rows.trades(
         found.filter(pl.col("event") == "trade").with_columns(
             symbol=pl.col("channel").str.extract("^live_trades_(.+)$"),

@@ -8,7 +8,7 @@ Format: https://bybit-exchange.github.io/docs-legacy/futuresV2/inverse/#t-websoc
 import polars as pl
 
 from quantlake.exchanges import rows
-from quantlake.exchanges.parsing import fields, integer, microseconds, milliseconds, named, of_websocket
+from quantlake.exchanges.parsing import Paths, fields, integer, microseconds, milliseconds, named, of_websocket
 
 SOURCE = "bybit_v2"
 VENUE = "bybit"
@@ -50,7 +50,7 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
     The cross sequence is ``last_update_id``; it rises but has gaps, and proves nothing.
     """
     texts = {"topic": "$.topic", "type": "$.type", "micros": "$.timestamp_e6", "cross_seq": "$.cross_seq"}
-    parts = {"begun": ("$.data", "$.data.order_book"), "delete": "$.data.delete", "update": "$.data.update", "insert": "$.data.insert"}
+    parts: dict[str, Paths] = {"begun": ("$.data", "$.data.order_book"), "delete": "$.data.delete", "update": "$.data.update", "insert": "$.data.insert"}
     books = (
         fields(of_websocket(messages, "orderBook"), texts, parts, shape=LEVEL)
         .with_columns(

@@ -8,7 +8,7 @@ Format: https://docs.kraken.com/api/docs/websocket-v1/book
 import polars as pl
 
 from quantlake.exchanges import rows
-from quantlake.exchanges.parsing import fields, integer, named, of_websocket, seconds
+from quantlake.exchanges.parsing import Paths, fields, integer, named, of_websocket, seconds
 
 SOURCE = "kraken_v1"
 VENUE = "kraken"
@@ -49,8 +49,8 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
     Levels deeper than ``depth`` are dropped without a word. The time of a change is the latest of its levels', so that a message is of
     one time; a snapshot has none, since its levels' times are of when each changed last, hours or days before.
     """
-    texts = {"name": NAME, "symbol": PAIR, "c": ("$[2].c", "$[1].c"), "as": "$[1].as", "bs": "$[1].bs"}
-    sides = {"asks": ("$[1].as", "$[1].a"), "bids": ("$[1].bs", "$[1].b"), "more_asks": "$[2].a", "more_bids": "$[2].b"}
+    texts: dict[str, Paths] = {"name": NAME, "symbol": PAIR, "c": ("$[2].c", "$[1].c"), "as": "$[1].as", "bs": "$[1].bs"}
+    sides: dict[str, Paths] = {"asks": ("$[1].as", "$[1].a"), "bids": ("$[1].bs", "$[1].b"), "more_asks": "$[2].a", "more_bids": "$[2].b"}
     books = (
         fields(of_websocket(messages, '"book-'), texts, sides)
         .with_columns(

@@ -60,10 +60,8 @@ def _query(messages: pl.DataFrame, texts: Sequence[tuple[str, ...]], lists: Sequ
     paths = list(dict.fromkeys(path for alternatives in texts for path in alternatives))
     all_texts = ", ".join(f"'{path}'" for path in paths)
     columns = [f"coalesce({', '.join(f'texts[{paths.index(p) + 1}]' for p in ps)}) AS text_{i}" for i, ps in enumerate(texts)]
-    columns += [
-        f"coalesce({', '.join(f"from_json(json_extract(payload, '{p}'), '{shape}')" for p in ps)}) AS list_{i}"
-        for i, ps in enumerate(lists)
-    ]
+    shaped = [[f"from_json(json_extract(payload, '{path}'), '{shape}')" for path in alternatives] for alternatives in lists]
+    columns += [f"coalesce({', '.join(alternatives)}) AS list_{i}" for i, alternatives in enumerate(shaped)]
     sql = f"""
         SELECT row, {", ".join(columns)}
         FROM (SELECT row, payload, json_extract_string(payload, [{all_texts}]) AS texts FROM messages WHERE json_valid(payload))
