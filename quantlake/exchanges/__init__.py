@@ -14,7 +14,11 @@ from typing import Literal
 
 import polars as pl
 
-MODULES: dict[str, ModuleType] = {}
+from quantlake.exchanges import binance_v3, bitmex_v1, bitstamp_v2, bybit_v2, coinbase_pro, gemini_v2, kraken_v1
+
+MODULES: dict[str, ModuleType] = {
+    m.SOURCE: m for m in (binance_v3, bitmex_v1, bitstamp_v2, bybit_v2, coinbase_pro, gemini_v2, kraken_v1)
+}
 SPILL = 1  # days, as the stream's contract says
 
 OF_MESSAGE = (
@@ -44,7 +48,7 @@ def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_delta
     ``partition_date`` is the UTC date of the event, or the message's where that is further off than ``SPILL`` days (``outside_window``).
     """
     once = messages.collect().unique(["message_key", "payload"], keep="first", maintain_order=True).with_row_index("row")
-    parts = [
+    parts: list[pl.DataFrame] = [
         getattr(MODULES[source], table)(own)
         for (source,), own in once.partition_by("source", as_dict=True, maintain_order=True).items()
         if source in MODULES

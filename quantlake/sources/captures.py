@@ -1,0 +1,167 @@
+"""Captures of exchanges' connections: websocket and REST messages with the time of receipt, a line each, plain or gzipped.
+
+Here: that format, and whose capture a file is. Not here: what messages say (quantlake/exchanges).
+Lines: ``time: payload`` a websocket message; ``URL -> time: body`` a REST answer; no data: ``URL <-> time`` a connection opened,
+``URL <- time: text`` sent, ``configuration: ...``; blank lines are no records. Times are seconds since 1970, by the receiver's clock.
+Names, where kept: ``VENUE.ws.4.0``, ``VENUE.http.0.0``, ``VENUE.0``. Format: https://github.com/bmoscon/cryptofeed (raw data capture).
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from quantlake import exchanges
+from quantlake.contract import QuantLakeError, Stream
+from quantlake.datasets.market import exchange_messages
+from quantlake.exchanges.parsing import seconds
+from quantlake.sources.importers import Importer, Recognised, sha256, typed
+
+NAME = re.compile(r"(?P<venue>[A-Z0-9_]+)\.(?:(?:ws|http)\.[0-9]+\.)?[0-9]+(?:\.gz)?")
+OF_NAME = {
+    "BINANCE": "binance_v3", "BITMEX": "bitmex_v1", "BITSTAMP": "bitstamp_v2", "BYBIT": "bybit_v2", "COINBASE": "coinbase_pro",
+    "GEMINI": "gemini_v2", "KRAKEN": "kraken_v1",
+}  # fmt: skip
+OF_HOST = {
+    "stream.binance.com": "binance_v3", "data-stream.binance.vision": "binance_v3", "api.binance.com": "binance_v3",
+    "www.bitmex.com": "bitmex_v1", "ws.bitmex.com": "bitmex_v1", "ws.bitstamp.net": "bitstamp_v2", "www.bitstamp.net": "bitstamp_v2",
+    "stream.bybit.com": "bybit_v2", "api.bybit.com": "bybit_v2", "ws-feed.pro.coinbase.com": "coinbase_pro",
+    "ws-feed.exchange.coinbase.com": "coinbase_pro", "api.pro.coinbase.com": "coinbase_pro", "api.exchange.coinbase.com": "coinbase_pro",
+    "api.gemini.com": "gemini_v2", "ws.kraken.com": "kraken_v1", "api.kraken.com": "kraken_v1",
+}  # fmt: skip
+TIME = r"[0-9]{1,11}(?:\.[0-9]+)?"
+FORMS = {
+    "websocket": rf"^(?P<at>{TIME}): (?P<payload>.*)$",
+    "rest": rf"^(?P<url>[A-Za-z]+://\S+) -> (?P<at>{TIME}): (?P<payload>.*)$",
+    "opened": rf"^(?P<url>[A-Za-z]+://\S+) <-> (?P<at>{TIME})\s*$",
+    "sent": rf"^(?P<url>[A-Za-z]+://\S+) <- (?P<at>{TIME}): (?P<payload>.*)$",
+    "configuration": r"^configuration: ",
+    "blank": r"^\s*$",
+}
+"""The forms a line can have, by what it is."""
+RECORDED = re.compile(rf"(?:[0-9]{{9,11}}(?:\.[0-9]+)?: |[A-Za-z]+://\S+ (?:<->|<-|->) {TIME}|configuration: )")
+HOST = re.compile(r"^[A-Za-z]+://([^/:?\s]+)\S* (?:<->|<-|->) ", re.MULTILINE)
+HEAD_BYTES = 65_536
+
+
+def recognise(path: Path) -> Recognised:
+    """By the first line that is not blank, or by name; the venue by name, else by the host of the first URL in the file's head."""
+    name = NAME.fullmatch(path.name)
+    head = _head(path)
+    first = head.lstrip().split("\n", 1)[0]
+    if not name and not RECORDED.match(first):
+        return None
+    if _source(path, head) is None:
+        host = HOST.search(head)
+        return f"exchange capture of {name['venue'] if name else host[1] if host else 'a venue that it does not name'}"
+    return Importer("exchange captures", exchange_messages.raw, read)
+
+
+def read(path: Path) -> Iterator[tuple[Stream, pa.Table]]:
+    """The messages of one file as ``exchange_messages.raw``, in file order; payloads verbatim, whether or not they are JSON.
+
+    ``source_name``: ``capture/venue/time of the first message/file name``; ``connection_id`` the same, with ``#n`` for the n-th
+    connection where a file opens several, and ``#rest`` for what requests answered in a file that opens one.
+    Raises ``QuantLakeError`` naming file and line, before any row: not UTF-8, of no known form, of no time; or not a whole gzip file.
+    """
+    content = _content(path)
+    found = lines(_text(content, path))
+    if (wrong := found.filter(pl.col("form").is_null())).height:
+        number, line = wrong.row(0)[:2]
+        raise QuantLakeError(f"{path} line {number} is no line of a capture (time: payload, URL -> time: body, ...): {line[:80]!r}")
+    messages = found.filter(pl.col("form").is_in(["websocket", "rest"]))
+    if not messages.height:
+        return
+    source = _source(path, "\n".join(found.filter(pl.col("form") != "websocket")["line"].head(10).to_list()))
+    assert source is not None  # recognise() chose this file
+    yield exchange_messages.raw, typed(exchange_messages.raw, _rows(messages, source, path.name.removesuffix(".gz"), sha256(content)))
+
+
+def lines(text: str) -> pl.DataFrame:
+    """All lines of a capture: ``line_number, line, form`` (of ``FORMS``; null: none), ``at`` (its time), ``url`` (its own, or of a
+    websocket message that of the connection last opened), ``payload``, and ``opened``, how many connections were until then.
+    """  # fmt: skip
+    split = pl.Series("line", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String).str.strip_suffix("\r")
+    line = pl.col("line")
+    form = pl.coalesce(pl.when(line.str.contains(f"(?s){pattern}")).then(pl.lit(name)) for name, pattern in FORMS.items())
+    opens = pl.col("form") == "opened"
+    url = line.str.extract(r"^([A-Za-z]+://\S+) ")
+    return (
+        split.to_frame()
+        .with_row_index("line_number", offset=1)
+        .with_columns(form=form)
+        .with_columns(
+            at=seconds(line.str.extract(rf"^(?:[A-Za-z]+://\S+ (?:<->|<-|->) )?({TIME})")),
+            url=pl.when(pl.col("form") == "websocket").then(pl.when(opens).then(url).forward_fill()).otherwise(url),
+            payload=line.str.extract(rf"(?s)^(?:[A-Za-z]+://\S+ -> )?{TIME}: (.*)$"),
+            opened=opens.cum_sum(),
+        )
+        # A message without a time that can be is of no form.
+        .with_columns(form=pl.when(pl.col("at").is_not_null() | pl.col("form").is_in(["configuration", "blank"])).then("form"))
+    )
+
+
+def _rows(messages: pl.DataFrame, source: str, name: str, version: str) -> pl.DataFrame:
+    module = exchanges.MODULES[source]
+    source_name = f"capture/{module.VENUE}/{messages['at'][0].strftime('%Y%m%dT%H%M%S%fZ')}/{name}"
+    rest = pl.col("form") == "rest"
+    opened = messages["opened"].max()
+    connection = pl.format("{}#{}", pl.lit(source_name), "opened") if opened > 1 else pl.lit(source_name)
+    answered = pl.lit(f"{source_name}#rest" if opened else source_name)
+    asked = pl.col("url").str.extract(r"^[A-Za-z]+://[^/?]+(.*)$")
+    return messages.with_columns(
+        source=pl.lit(source),
+        venue=pl.lit(module.VENUE),
+        channel=pl.when(rest).then(asked).otherwise(module.channel(pl.when(~rest).then("payload"))),
+        transport="form",
+        connection_id=pl.when(rest).then(answered).otherwise(connection),
+        message_key=pl.format("{}:{}", pl.lit(source_name), "line_number"),
+        receive_time="at",
+        known_at="at",
+        partition_date=pl.col("at").dt.date(),
+        source_name=pl.lit(source_name),
+        source_version=pl.lit(version),
+        source_records=pl.lit(None, pl.Int64),
+        line_number=pl.col("line_number").cast(pl.Int64),
+    )
+
+
+def _source(path: Path, head: str) -> str | None:
+    name = NAME.fullmatch(path.name)
+    if name and name["venue"] in OF_NAME:
+        return OF_NAME[name["venue"]]
+    host = HOST.search(head)
+    return OF_HOST.get(host[1].lower()) if host else None
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+        except zlib.error:
+            head = b""
+    return head.decode("utf-8", errors="replace")
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise QuantLakeError(f"{path} is not a whole gzip file ({error}); fetch it again") from error
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise QuantLakeError(f"{path} line {line} is not UTF-8: {content[error.start : error.start + 8]!r}") from error
