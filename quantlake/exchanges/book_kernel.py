@@ -27,7 +27,7 @@ def _crc_table() -> Ints:
 CRC = _crc_table()
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _set(held: Ints, ends: Ints, side: int, level: int, row: int) -> None:
     """Put a row at a level. ``ends``: lowest and highest level held, and how many there are, of each side."""
     if held[side, level] < 0:
@@ -41,7 +41,7 @@ def _set(held: Ints, ends: Ints, side: int, level: int, row: int) -> None:
     held[side, level] = row
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _delete(held: Ints, ends: Ints, side: int, level: int) -> None:
     if held[side, level] < 0:
         return
@@ -55,7 +55,7 @@ def _delete(held: Ints, ends: Ints, side: int, level: int) -> None:
         ends[side, 1] -= 1
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _apply(held: Ints, ends: Ints, first: int, end: int, side: Ints, level: Ints, deletes: Ints, depth: int) -> None:
     for row in range(first, end):
         if side[row] < 0:
@@ -71,7 +71,7 @@ def _apply(held: Ints, ends: Ints, first: int, end: int, side: Ints, level: Ints
             _delete(held, ends, 1, ends[1, 1])
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _checksum(held: Ints, ends: Ints, texts: npt.NDArray[np.uint8], offsets: Ints) -> int:
     """CRC32 over the texts of the ten lowest asks, ascending, then of the ten highest bids, descending."""
     crc = 0xFFFFFFFF
@@ -88,7 +88,7 @@ def _checksum(held: Ints, ends: Ints, texts: npt.NDArray[np.uint8], offsets: Int
     return crc ^ 0xFFFFFFFF
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def replay(
     books: Ints, messages: Ints, side: Ints, level: Ints, deletes: Ints, texts: npt.NDArray[np.uint8], offsets: Ints, levels: int
 ) -> tuple[Ints, Ints, Ints]:
@@ -109,7 +109,7 @@ def replay(
         first, end, rule = books[b, 0], books[b, 1], books[b, 2]
         held[:] = -1
         ends[:] = 0
-        synced, begun, last, waiting = False, False, -1, first
+        synced, begun, ever, last, waiting = False, False, False, -1, first
         for m in range(first, end):
             row, stop, snapshot, low, high, checksum, depth, hidden = messages[m]
             if snapshot:
@@ -122,7 +122,8 @@ def replay(
                         if messages[w, 2] or out[w, 4] == DROPPED:
                             continue
                         if messages[w, 4] < last or (rule == BY_IDS and messages[w, 4] == last):
-                            out[w, 4] = DROPPED
+                            if not ever:  # else it was a gap
+                                out[w, 4] = DROPPED
                             continue
                         if rule == BY_IDS:
                             if messages[w, 3] > last + 1 or (begun and messages[w, 3] != last + 1):
@@ -130,6 +131,7 @@ def replay(
                                 break
                             last, begun = messages[w, 4], True
                         _apply(held, ends, messages[w, 0], messages[w, 1], side, level, deletes, messages[w, 6])
+                ever = True
                 if hidden:
                     out[m, 4], waiting = HIDDEN, m + 1
                     continue

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RULES = {"binance": 1, "bitstamp": 2}
 BOOK = ("source", "venue", "symbol", "connection_id")
+NO_CONNECTION = ""  # of a snapshot before the first message of its symbol
 STATES = ("synced", "gap", "crossed", "invalid")
 DROPPED = 4  # what the loop calls a message that changes nothing, or that carries on from the day before
 LEVEL = ("side", "price", "size", "level_id", "price_text", "size_text")
@@ -54,22 +55,25 @@ def _ordered(deltas: pl.DataFrame, opening: pl.DataFrame) -> pl.DataFrame:
     own = pl.col("connection_id") == pl.col("book_connection")
     place = pl.when(own).then(pl.col("receive_time")).cum_max().over("book_connection")
     changes = changes.sort("line_number", "item_index", maintain_order=True).with_columns(place=pl.coalesce(place, "receive_time"))
-    alive = opening.filter(pl.col("connection_id").is_in(changes["book_connection"].unique().implode()))
-    begun = alive.with_columns(
-        hidden=pl.lit(True), action=pl.lit("snapshot"), message_key=pl.lit(""), book_connection=pl.col("connection_id"),
-        place=pl.lit(None, changes.schema["place"]),
-    )  # fmt: skip
+    symbol = ["source", "venue", "symbol"]
+    first = changes.sort("receive_time").group_by(symbol).agg(pl.col("book_connection").first().alias("first"))
+    unread = pl.col("connection_id") == NO_CONNECTION
+    begun = opening.join(first, on=symbol, how="left", maintain_order="left").with_columns(
+        hidden=pl.lit(True), action=pl.lit("snapshot"), message_key=pl.lit(""), place=pl.lit(None, changes.schema["place"]),
+        book_connection=pl.when(unread).then(pl.coalesce("first", "connection_id")).otherwise("connection_id"),
+    ).filter(unread | pl.col("book_connection").is_in(changes["book_connection"].unique().implode())).drop("first")  # fmt: skip
     whole = pl.concat([begun, changes], how="diagonal_relaxed")
     by_book = ["source", "venue", "symbol", "book_connection"]
     whole = whole.sort(*by_book, "place", own.not_(), "line_number", "item_index", nulls_last=False, maintain_order=True)
-    level = ["book", "level_id"]
-    return whole.with_columns(
+    whole = whole.with_columns(
         connection_id=pl.col("book_connection"),
         book=pl.struct(by_book).rle_id(),
         message=pl.struct(*by_book, "message_key").rle_id(),
-    ).with_columns(  # BitMEX names a level by its id alone where it is changed or deleted
-        price=pl.when(pl.col("level_id").is_not_null()).then(pl.col("price").forward_fill().over(level)).otherwise("price")
     )
+    anew = (pl.col("action") == "snapshot") & (pl.col("message") != pl.col("message").shift(fill_value=0))
+    since = ["book", anew.cum_sum(), "level_id"]  # BitMEX names a level by its id alone where it is changed or deleted
+    price = pl.when(pl.col("level_id").is_not_null()).then(pl.col("price").forward_fill().over(since)).otherwise("price")
+    return whole.with_columns(price=price)
 
 
 def _with_connection(deltas: pl.DataFrame) -> pl.DataFrame:
@@ -81,8 +85,8 @@ def _with_connection(deltas: pl.DataFrame) -> pl.DataFrame:
     asked = deltas.filter(rest).sort("receive_time")
     before = asked.join_asof(known, left_on="receive_time", right_on="began", by=by, strategy="backward", check_sortedness=False)
     after = asked.join_asof(known, left_on="receive_time", right_on="began", by=by, strategy="forward", check_sortedness=False)
-    found = pl.coalesce(before["book_connection"], after["book_connection"], asked["connection_id"])
-    asked = asked.with_columns(book_connection=asked.select(found).to_series() if asked.height else pl.lit(None, pl.String))
+    found = before["book_connection"].zip_with(before["book_connection"].is_not_null(), after["book_connection"])
+    asked = asked.with_columns(book_connection=found.fill_null(NO_CONNECTION))
     return pl.concat([deltas.filter(~rest).with_columns(book_connection="connection_id"), asked])
 
 
