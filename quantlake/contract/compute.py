@@ -69,7 +69,10 @@ def _versions(table: Table, offered: Sequence[pl.LazyFrame], day: date, without:
     if table.function is None and len(frames) > 1:
         raise QuantLakeError(f"{table.path} has no function, and is built from {len(frames)} streams; decorate one with its .build")
     rows = table.function(*frames) if table.function else frames[0]
-    rows = rows.select(c.name for c in table.columns)
+    held = rows.collect_schema().names()  # a source need not know of every column; what may not be null is for the checks to find
+    kinds = pl.DataFrame(table.spec.arrow.empty_table()).schema
+    absent = [pl.lit(None, kinds[c.name]).alias(c.name) for c in table.columns if c.name not in held]
+    rows = rows.with_columns(absent).select(c.name for c in table.columns)
     if any(s.spill_days for s in table.streams):
         rows = rows.filter(pl.col("partition_date") == day)
     if known_editions.height:

@@ -54,7 +54,9 @@ def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_delta
         if source in MODULES
     ]
     if not any(part.height for part in parts):
-        return pl.LazyFrame(schema={"outside_window": pl.Boolean})
+        times = dict.fromkeys(("event_time", "known_at"), pl.Datetime("us", "UTC"))
+        nothing = once.select(OF_MESSAGE).clear().lazy()
+        return nothing.with_columns(outside_window=pl.lit(False), **{name: pl.lit(None, kind) for name, kind in times.items()})
     received, day = pl.col("receive_time"), pl.col("event_time").dt.date()
     off = (day - pl.col("partition_date")).abs() > pl.duration(days=SPILL)
     rows: pl.DataFrame = (

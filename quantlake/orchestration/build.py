@@ -247,9 +247,10 @@ def _bad_history(dataset: Table, candidates: pa.Table, dates: list[date], platfo
     history = candidates.filter(pc.is_valid(candidates["superseded_at"]))
     if not history.num_rows:
         return None
+    of_a_row = {*OF_A_ROW, *(c.name for c in dataset.checks if isinstance(c, Checked))}
     bad: set[int] = set()
     for results in platform.quality.judge(dataset, history, dates).values():
-        bad |= {row for r in results if r.blocking and not r.passed and r.check in OF_A_ROW for row in r.failing}
+        bad |= {row for r in results if r.blocking and not r.passed and r.check in of_a_row for row in r.failing}
     return history.take(sorted(bad)) if bad else None
 
 

@@ -91,7 +91,7 @@ def test_a_year_by_the_command_line_killed_twice() -> None:
             assert process.wait(900) == 1
         said = (ql.folder / "backfill.log").read_text()
         assert said.count("rejected: ") == 1
-        assert f"rejected: curated/market/trades {BAD}: in_range: price: 1 of" in said
+        assert f"rejected: curated/market/trades {BAD}: price_above_zero: symbol, price: 1 of" in said
         require_whole(ql)
         print(said, file=sys.stderr)
 
@@ -116,7 +116,7 @@ def test_a_year_by_the_api_of_the_web_server_its_worker_killed_twice() -> None:
         wait_for(lambda: all(len(built(ql).get(path, ())) >= DAYS - 1 for path in (*MARKET, *NEWS)), 600)  # the automation goes further
         require_whole(ql)
         failed = next(a["last_failure"] for a in state(ql) if a["asset"] == "curated/market/trades")
-        assert str(failed).startswith(f"{BAD} in_range: price: 1 of")
+        assert str(failed).startswith(f"{BAD} price_above_zero: symbol, price: 1 of")
         done = ql.run("backfill", "--from", str(START), "--to", str(LAST), ok=False, seconds=900)
         assert f"rejected: curated/market/trades {BAD}" in done.stdout and done.stdout.count("rejected") == 1
         require_whole(ql)

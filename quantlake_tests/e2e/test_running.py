@@ -92,10 +92,10 @@ def test_a_bad_partition_is_never_visible_and_stays_to_be_looked_at(ql: Commands
     assert "price: 1 of" in failed.stdout + failed.stderr
     assert [ql.fingerprint(path, DAY) for path in BUILT] == good
     rejected = ql.sql("select price, _check, _reason from rejected_curated_market_trades where _check is not null")
-    assert [(float(row["price"]), row["_check"]) for row in rejected] == [(-5.0, "in_range")]
+    assert [(float(row["price"]), row["_check"]) for row in rejected] == [(-5.0, "price_above_zero")]
     later = {name for name, count in materialized(ql).items() if count > events.get(name, 0)}
     assert not {name for name in later if name.split("@")[0] in BUILT[:4]}, later
-    assert "in_range failed on 2024-03-04" in ql.run("status").stdout
+    assert "price_above_zero failed on 2024-03-04" in ql.run("status").stdout
     ql.produce("market/trades", trade(trade_id="bad", price="25"))
     ql.run("refresh")
     assert [float(r["price"]) for r in ql.sql("select price from curated_market_trades where trade_id = 'bad'")] == [25.0]

@@ -41,7 +41,7 @@ def test_good_dates_are_published_and_the_bad_one_fails_alone(adapters: Adapters
         assert materializations(instance, "derived/market/bars_1m") == {}  # downstream of a failed step does not run
         logged = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         evaluations = [entry.get_dagster_event().asset_check_evaluation_data for entry in logged]
-        checks = {e.partition: e.passed for e in evaluations if e.asset_key.path[0] == "curated" and e.check_name == "in_range"}
+        checks = {e.partition: e.passed for e in evaluations if e.asset_key.path[0] == "curated" and e.check_name == "price_above_zero"}
         assert checks == {str(day): day != BAD for day in DAYS}
         assert sorted(adapters.lake.counts(trades.trades.spec)) == [day for day in DAYS if day != BAD]
         rejected = adapters.lake.read(trades.trades.rejected_spec).to_pylist()

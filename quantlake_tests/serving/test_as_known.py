@@ -272,20 +272,21 @@ def trade(number: int, price: str, minute: float, known: float | None = None) ->
 
 def test_bars_their_rollup_and_features_are_those_of_the_trades_known_then(lake: Iceberg) -> None:
     rows = [trade(1, "10", 0), trade(2, "11", 0.5), trade(3, "12", 1), trade(4, "99", 2), trade(4, "13", 2, 600), trade(5, "14", 1.5, 300)]
-    received = pl.DataFrame(rows, pl.DataFrame(trades.of.spec.arrow.empty_table()).schema).lazy()
+    received, messages = (pl.DataFrame(s.spec.arrow.empty_table()).lazy() for s in trades.streams)
+    received = pl.DataFrame(rows, received.collect_schema()).lazy()
 
     def computed(until: float) -> dict[str, pl.DataFrame]:
-        curated = compute(trades, [received.filter(pl.col("known_at") <= at(until))], MONDAY)
+        curated = compute(trades, [received.filter(pl.col("known_at") <= at(until)), messages], MONDAY)
         newest = pl.DataFrame(curated).filter(pl.col("superseded_at").is_null()).drop("superseded_at")
         of_bars = pl.DataFrame(compute(bars, [newest.lazy()], MONDAY))
         features = compute(trade_activity, [of_bars.lazy()], MONDAY)
-        return {bars.path: of_bars, bars_rollup.path: of_bars, trade_activity.path: pl.DataFrame(features)}
+        return {bars.path: of_bars, bars_rollup.path: of_bars.select(c.name for c in bars_rollup.columns), trade_activity.path: pl.DataFrame(features)}
 
-    lake.publish(trades.spec, [MONDAY], compute(trades, [received], MONDAY))
+    lake.publish(trades.spec, [MONDAY], compute(trades, [received, messages], MONDAY))
     whole = computed(1e6)
     for dataset in (bars, trade_activity):
         lake.publish(dataset.spec, [MONDAY], whole[dataset.path].to_arrow())
-    graph = Catalog((trades.of, trades, bars, bars_rollup, trade_activity))
+    graph = Catalog((*trades.streams, trades, bars, bars_rollup, trade_activity))
     service = QueryService(graph, platform(lake))
     for minute in (0.5, 1, 2, 2.5, 3, 299, 300, 599, 600):
         for dataset in (bars, bars_rollup, trade_activity):

@@ -114,7 +114,7 @@ class World:
     def arrive(self, *rows: dict[str, Any], table: Table = quotes) -> None:
         self.arrived[table.name] += rows
         days = {r["partition_date"] for r in rows}
-        frame = pl.LazyFrame(self.arrived[table.name], pl.DataFrame(table.of.spec.arrow.empty_table()).schema)
+        frame = pl.LazyFrame(self.arrived[table.name], pl.DataFrame(table.streams[0].spec.arrow.empty_table()).schema)
         self.publish(table, [compute(table, [frame.filter(pl.col("partition_date") == d)], d) for d in days], days)
 
     def build(self, dataset: Derived | FeatureView, *days: date) -> None:
