@@ -86,7 +86,8 @@ def book_deltas(books: pl.DataFrame, levels: Sequence[pl.DataFrame]) -> pl.DataF
         "row", "part", maintain_order=True
     )
     on = ["row", "symbol"] if "symbol" in ordered.columns else ["row"]
-    joined = books.filter(pl.col("symbol").is_not_null()).join(ordered, on=on, how="left", maintain_order="left_right")
+    said = books.select(c for c in books.columns if c in BOOK_DELTAS or c == "is_snapshot")  # not the lists of levels, a copy a level
+    joined = said.filter(pl.col("symbol").is_not_null()).join(ordered, on=on, how="left", maintain_order="left_right")
     whole = _with(joined, {"is_delete": pl.Boolean}).with_columns(decimal(pl.col("price")), decimal(pl.col("size")))
     deletes = pl.col("is_delete").fill_null(False) | (pl.col("size") == 0).fill_null(False)
     action = pl.when("is_snapshot").then(pl.lit("snapshot")).when(deletes).then(pl.lit("delete")).otherwise(pl.lit("set"))
