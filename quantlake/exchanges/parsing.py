@@ -18,8 +18,10 @@ LAST_SECOND = 253_402_300_799  # of the year 9999; what is later is no time
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-# Strings and all else up to a number that is a whole value: 100 MB a second and core. Where the text is no JSON a number in a string
-# that has no end may be quoted; the quote then ends that string, and a digit follows it, which is no JSON either.
+# Strings and all else up to a number that is a whole value: 100 MB a second and core. In JSON a match begins where the last ended,
+# so none begins in a string; to that end there is a number after the last string too (_END). Where the text is no JSON a number in a
+# string may be quoted: the string then ends before it, and a digit follows, which is no JSON either.
+_END = ",0"
 _TO_NUMBER = rf'((?s:{_STRING}|[^"0-9\-])*)({_NUMBER})(\s*(?:[,\]}}]|$))'
 _LENIENT = (r"[nN][aA][nN]|[iI][nN][fF]", r",\s*[\]}]")
 _PLAIN = r"^-?[0-9]+(?:\.[0-9]{0,18}0*)?$"
@@ -49,7 +51,7 @@ def fields(messages: pl.DataFrame, texts: Mapping[str, Paths], lists: Mapping[st
     DuckDB's ``shape``, null where the value is another, with null elements where one is of another kind.
     """
     quoted = messages.lazy().select("row", payload=_quoted(pl.col("payload"))).collect()
-    refused = quoted.filter(_lenient(pl.col("payload"))).filter(_lenient(pl.col("payload").str.replace_all(f"(?s){_STRING}", "")))
+    refused = quoted.filter(_lenient(pl.col("payload"))).filter(_lenient(pl.col("payload").str.replace_all(f"(?s){_STRING}", '""')))
     strict = quoted.join(refused, on="row", how="anti", maintain_order="left") if refused.height else quoted
     read = _query(strict, [_paths(p) for p in texts.values()], [_paths(p) for p in (lists or {}).values()], shape)
     return read.rename({f"text_{i}": name for i, name in enumerate(texts)} | {f"list_{i}": name for i, name in enumerate(lists or {})})
@@ -76,7 +78,7 @@ def _paths(paths: Paths) -> tuple[str, ...]:
 
 def _quoted(payload: pl.Expr) -> pl.Expr:
     """Bare numbers as strings."""
-    return payload.str.replace_all(_TO_NUMBER, '${1}"${2}"${3}')
+    return (payload + _END).str.replace_all(_TO_NUMBER, '${1}"${2}"${3}').str.strip_suffix(',"0"')
 
 
 def _lenient(payload: pl.Expr) -> pl.Expr:
