@@ -15,6 +15,8 @@ Here: which schemas there are importers for, where a file's rows belong, their s
 - ``known_at`` and ``receive_time`` are ``ts_recv`` (bars have none: their end).
 - ``side`` B is a buying aggressor, A a selling one, N unknown. An undefined price (2^63-1) is null, and so is the size beside it; a
   trade without a price is refused.
+- ``exchange`` is the publisher's id where the dataset consolidates several venues (DBEQ, EQUS), ``suspicious`` where the record's flags
+  say that its book may be wrong, since messages were lost.
 - ``symbol`` by the file's mappings of instrument ids, dated by UTC date of ``ts_recv``, of bars ``ts_event``; an id without a symbol on its date is refused.
 - ``source_name`` is ``databento/<dataset>/<schema>/<first day>/<file name>``, lower case, without ``.zst``.
 
@@ -32,13 +34,14 @@ from quantlake.contract import QuantLakeError, Stream
 from quantlake.datasets.market import common, quotes, trades, vendor_bars
 from quantlake.sources import dbn
 from quantlake.sources.clocks import UTC, cmes_sessions
-from quantlake.sources.importers import Importer, Recognised, Rows, counted, decimals, typed
+from quantlake.sources.importers import Importer, Recognised, Rows, decimals, typed
 
 NAMES = {"trades": "trades", "tbbo": "trades and quotes", "mbp-1": "quotes", "bbo-1s": "quotes", "bbo-1m": "quotes"}
 BARS = {"ohlcv-1s": "1s", "ohlcv-1m": "1m", "ohlcv-1h": "1h", "ohlcv-1d": "1d"}
 US_EQUITIES = (
     "ARCX", "BATS", "BATY", "DBEQ", "EDGA", "EDGX", "EPRL", "EQUS", "IEXG", "MEMX", "XASE", "XBOS", "XCHI", "XCIS", "XNAS", "XNYS", "XPSX",
 )  # fmt: skip
+CONSOLIDATED = ("DBEQ", "EQUS")
 FUTURES = ("GLBX",)
 SIDES = {b"B": "buy", b"A": "sell", b"N": "unknown"}
 ROWS = 250_000  # of a table
@@ -65,21 +68,35 @@ def read(path: Path) -> Rows:
     price, a time that there is none of.
     """
     header, records = dbn.read(path)
-    checked = _located(header, records, path)
+    checked = _checked(header, records, path)
     for start in range(0, len(records), ROWS):
         part = slice(start, start + ROWS)
-        yield from _tables(header, records[part], checked[part])
+        same = checked[part].with_columns(
+            source=pl.lit("databento"),
+            venue=pl.lit(header.dataset.lower().replace(".", "_")),
+            source_name=pl.lit(f"databento/{header.dataset}/{header.schema}/{header.first_day}/{path.name.removesuffix('.zst')}".lower()),
+            source_version=pl.lit(header.version),
+            line_number=pl.int_range(start + 1, start + len(checked[part]) + 1, dtype=pl.Int64),
+            item_index=pl.lit(0, pl.Int64),
+        )
+        yield from _tables(header, records[part], same)
 
 
 def _tables(header: dbn.Header, records: dbn.Records, same: pl.DataFrame) -> Iterator[tuple[Stream, pa.Table]]:
     if header.schema in BARS:
         yield vendor_bars.raw, typed(vendor_bars.raw, _with(same, _bars(records, BARS[header.schema])))
         return
-    unit = pl.lit("contracts" if _publisher(header) in FUTURES else "shares").alias("size_unit")
+    publisher = pl.Series(records["publisher_id"]).cast(pl.String)
+    same = same.with_columns(
+        size_unit=pl.lit("contracts" if _publisher(header) in FUTURES else "shares"),
+        exchange=publisher if _publisher(header) in CONSOLIDATED else None,
+        suspicious=pl.Series(records["flags"] & dbn.MAYBE_BAD_BOOK != 0),
+        sequence=pl.Series(records["sequence"]).cast(pl.Int64),
+    )
     if header.schema in ("trades", "tbbo"):
-        yield trades.raw, typed(trades.raw, _with(same, _trades(records)).with_columns(unit))
+        yield trades.raw, typed(trades.raw, _with(same, _trades(records)))
     if header.schema != "trades":
-        yield quotes.raw, typed(quotes.raw, _with(same, _quotes(records)).with_columns(unit))
+        yield quotes.raw, typed(quotes.raw, _with(same, _quotes(records)))
 
 
 def _with(same: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
@@ -90,12 +107,11 @@ def _trades(records: dbn.Records) -> pl.DataFrame:
     side = pl.Series(records["side"]).replace_strict(SIDES, default="unknown", return_dtype=pl.String)
     return pl.DataFrame({
         "price": _price(records["price"]), "size": decimals(pl.Series(records["size"])), "side": side,
-        "sequence": pl.Series(records["sequence"]).cast(pl.Int64),
     })  # fmt: skip
 
 
 def _quotes(records: dbn.Records) -> pl.DataFrame:
-    columns: dict[str, pl.Series] = {"sequence": pl.Series(records["sequence"]).cast(pl.Int64)}
+    columns: dict[str, pl.Series] = {}
     for side in ("bid", "ask"):
         price = _price(records[f"{side}_px_00"])
         columns[f"{side}_price"] = price
@@ -114,23 +130,16 @@ def _price(values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pl.Series:
     return decimals(pl.Series(values), shift=PLACES).set(pl.Series(values == dbn.UNDEFINED_PRICE), None)
 
 
-def _located(header: dbn.Header, records: dbn.Records, path: Path) -> pl.DataFrame:
-    """What rows of any stream share; raises ``QuantLakeError`` naming the record that cannot be."""
+def _checked(header: dbn.Header, records: dbn.Records, path: Path) -> pl.DataFrame:
+    """Times, symbol and partition of each record; raises ``QuantLakeError`` naming the record that cannot be."""
     times = _times(header, records, path)
     if header.schema in ("trades", "tbbo"):
         for row in np.flatnonzero(records["price"] == dbn.UNDEFINED_PRICE)[:1]:
             raise QuantLakeError(f"{path} record {row + 1} is a trade without a price")
-    rows = times.with_columns(
+    return times.with_columns(
         symbol=_symbols(header, records, times["known_at" if "receive_time" in times.columns else "event_time"], path),
-        source=pl.lit("databento"),
-        venue=pl.lit(header.dataset.lower().replace(".", "_")),
         partition_date=_partition_dates(header, times["event_time"]),
-        source_name=pl.lit(f"databento/{header.dataset}/{header.schema}/{header.first_day}/{path.name.removesuffix('.zst')}".lower()),
-        source_version=pl.lit(header.version),
-        line_number=pl.int_range(1, len(records) + 1, dtype=pl.Int64),
-        item_index=pl.lit(0, pl.Int64),
-    )
-    return counted(rows)
+    ).with_columns(source_records=pl.len().over("partition_date").cast(pl.Int64))
 
 
 def _times(header: dbn.Header, records: dbn.Records, path: Path) -> pl.DataFrame:

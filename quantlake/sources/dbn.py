@@ -26,6 +26,7 @@ MAGIC, ZSTD = b"DBN", b"\x28\xb5\x2f\xfd"
 PREFIX = 8  # bytes before the metadata
 UNDEFINED_PRICE = 2**63 - 1
 UNDEFINED_TIME = 2**64 - 1
+MAYBE_BAD_BOOK = 0x04  # of a record's flags
 LAST_TIME = 2**63  # ns since 1970 that int64 holds
 HEADER = [("length", "u1"), ("rtype", "u1"), ("publisher_id", "<u2"), ("instrument_id", "<u4"), ("ts_event", "<u8")]
 MESSAGE = [

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from quantlake.contract import Stream
 from quantlake.contract.wire import wire_arrow
 
-
 Rows = Iterator[tuple[Stream, pa.Table]]
 
 

@@ -69,15 +69,16 @@ def replay(planned: Plan, send: Send, progress: Progress | None = None) -> dict[
     Raises ``QuantLakeError`` at the first bad file, of which nothing was sent: importers check a file before its first table.
     """
     sent: dict[Stream, int] = defaultdict(int)
-    tell = progress or (lambda path, rows, whole: None)
     for path, importer in planned.files:
         rows = 0
         for stream, part in _parts(importer, path):
             records = send(stream, part)
             sent[stream] += records
             rows += records
-            tell(path, rows, False)
-        tell(path, rows, True)
+            if progress:
+                progress(path, rows, False)
+        if progress:
+            progress(path, rows, True)
     return dict(sent)
 
 

@@ -99,7 +99,8 @@ def completed(found: Member, path: Path, head: Sequence[str]) -> Member | None:
 
 def kind(found: Member, path: Path, head: Sequence[str]) -> Kind | str:
     """Of a completed member; or the name of what is known but has no importer, and why."""
-    assert found.step and found.what
+    assert found.step is not None  # completed() has seen to it
+    assert found.what is not None
     words = _words(found.step, found.what)
     if found.contract and not CONTRACT_MONTH.fullmatch(found.contract):
         return f"LEAN option {words}"

@@ -7,7 +7,8 @@ Here: whose clock a market's files have, and the source columns. Not here: price
   The partition is the UTC date, so that one FXCM file has two.
 - Futures: UTC; the partition is the CMES session, a daily bar's the date that it prints.
 
-``source_name`` is ``<asset class>/<market>/<resolution>/<symbol>/<date>/<member>`` in lower case, without date of hour and daily files.
+``source_name`` is ``<asset class>/<market>/<resolution>/<symbol>/<date>/<member>`` in lower case. Hour and daily files have no date; where
+a symbol has such files of trades and quotes, whose members are called alike, those of quotes have ``quote`` in its place.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,10 @@ class File:
 
     @property
     def source_name(self) -> str:
-        parts = (self.kind.asset_class, self.kind.market, self.kind.step, self.member.symbol, self.member.date, self.member.name)
+        kind, name = self.kind, self.member.name
+        unsaid = not self.member.date and kind.asset_class != "forex" and kind.what != "trade" and f"_{kind.what}" not in name.lower()
+        place = self.member.date or (kind.what if unsaid else "")
+        parts = (kind.asset_class, kind.market, kind.step, self.member.symbol, place, name)
         return "/".join(part for part in parts if part).lower()
 
 
