@@ -42,7 +42,7 @@ def trades(messages: pl.DataFrame) -> pl.DataFrame:
 
 def quotes(messages: pl.DataFrame) -> pl.DataFrame:
     """None: the feed has no ticker."""
-    return rows.none(rows.QUOTES)
+    return rows.none(messages, rows.QUOTES)
 
 
 def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:

@@ -42,7 +42,7 @@ def trades(messages: pl.DataFrame) -> pl.DataFrame:
 
 def quotes(messages: pl.DataFrame) -> pl.DataFrame:
     """None: no topic has only the best bid and offer."""
-    return rows.none(rows.QUOTES)
+    return rows.none(messages, rows.QUOTES)
 
 
 def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:

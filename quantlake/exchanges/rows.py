@@ -106,9 +106,9 @@ def changes(messages: pl.DataFrame, column: str) -> pl.DataFrame:
     return levels.with_columns(sided(pl.col("side"), BOOK_SIDE))
 
 
-def none(schema: Schema) -> pl.DataFrame:
-    """No rows of a table."""
-    return pl.DataFrame(schema=schema)
+def none(messages: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """No rows of a table, of which the messages say nothing."""
+    return _shaped(messages.clear().select("row"), schema)
 
 
 def _numbered(found: pl.DataFrame) -> pl.DataFrame:

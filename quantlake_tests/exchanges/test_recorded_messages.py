@@ -116,3 +116,20 @@ def test_books_from_the_rows_equal_what_the_library_made(venue: str) -> None:
 def test_every_checksum_that_kraken_sent_is_that_of_the_book() -> None:
     sent = [top.checksum_ok for top in brute_book.tops(rows_of("KRAKEN", exchanges.book_deltas).to_dicts())]
     assert (sent.count(True), sent.count(False), sent.count(None)) == (4_269, 0, 10)
+
+
+@pytest.mark.parametrize("venue", captured.VENUES)
+def test_no_book_is_ever_crossed_or_locked(venue: str) -> None:
+    tops = brute_book.tops(rows_of(venue, exchanges.book_deltas).to_dicts())
+    assert [top for top in tops if top.bid_price is None or top.ask_price is None or top.bid_price >= top.ask_price] == []
+
+
+def test_coinbases_tickers_are_the_tops_of_its_books() -> None:
+    """Of no other source is a top known here. Seven of 107 differ: the ticker and the book are not in step within a few ms."""
+    before: dict[str, list[tuple[int, Decimal | None, Decimal | None]]] = defaultdict(list)
+    for top in brute_book.tops(rows_of("COINBASE", exchanges.book_deltas).to_dicts()):
+        before[top.symbol].append((int(top.message_key.rpartition(":")[2]), top.bid_price, top.ask_price))
+    quotes = rows_of("COINBASE", exchanges.quotes).to_dicts()
+    last = [[top for top in before[quote["symbol"]] if top[0] < quote["line_number"]][-1] for quote in quotes]
+    same = [top[1:] == (quote["bid_price"], quote["ask_price"]) for top, quote in zip(last, quotes, strict=True)]
+    assert (same.count(True), len(same)) == (100, 107)

@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from quantlake import exchanges
+from quantlake.datasets.market import book_deltas, quotes, trades
 from quantlake_tests.exchanges import venue_messages
 
 Table = Literal["trades", "quotes", "book_deltas"]
@@ -165,3 +167,36 @@ def test_channels_are_as_messages_name_them(source: str, channels: list[str | No
     module = exchanges.MODULES[source]
     assert frame.select(module.channel(pl.col("payload"))).to_series().to_list() == channels
     assert (module.SOURCE, exchanges.MODULES[module.SOURCE]) == (source, module)
+
+
+OURS = {
+    "trades": {"instrument_id", "flags", "updates_ohlc", "updates_volume", "exchange", "conditions", "suspicious"},
+    "quotes": {"instrument_id", "flags", "quote_condition", "exchange", "suspicious"},
+    "book_deltas": {"instrument_id", "flags"},
+}
+"""What a table's own function fills, or files alone have."""
+
+
+@pytest.mark.parametrize(("table", "dataset"), [("trades", trades.trades), ("quotes", quotes.quotes), ("book_deltas", book_deltas.deltas)])
+def test_rows_fill_the_tables_columns_in_their_types(table: Table, dataset: Any) -> None:
+    frames = [
+        venue_messages.frame(source, *good)
+        .with_columns(
+            venue=pl.lit(exchanges.MODULES[source].VENUE),
+            message_key=pl.format("{}:{}", pl.lit(source), "row"),
+            connection_id=pl.lit(source),
+            partition_date=pl.col("receive_time").dt.date(),
+            source_name=pl.lit(source),
+            source_version=pl.lit("v"),
+            source_records=pl.lit(None, pl.Int64),
+            line_number=pl.col("row").cast(pl.Int64),
+        )
+        .drop("row")
+        for source, good in venue_messages.GOOD.items()
+    ]
+    found = getattr(exchanges, table)(pl.concat(frames).lazy()).collect()
+    wanted = pl.DataFrame(pl.from_arrow(pa.schema([pa.field(c.name, c.type.arrow) for c in dataset.columns]).empty_table())).schema
+    assert wanted.keys() - found.schema.keys() == OURS[table]
+    assert {name: found.schema[name] for name in wanted if name in found.schema} == {n: k for n, k in wanted.items() if n not in OURS[table]}
+    required = [c.name for c in dataset.columns if not c.null and c.name not in OURS[table]]
+    assert found.select(pl.sum_horizontal(pl.col(required).null_count())).item() == 0
