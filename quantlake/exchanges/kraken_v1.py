@@ -61,7 +61,7 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("depth").is_not_null(), pl.any_horizontal(pl.col(*sides).is_not_null()))
     )
     levels = [_levels(books, column, column.removeprefix("more_").removesuffix("s")) for column in sides]
-    times = pl.concat(levels).group_by("row").agg(event_time=seconds(pl.col("time").sort_by(seconds(pl.col("time"))).last()))
+    times = pl.concat(levels).select("row", event_time=seconds(pl.col("time"))).group_by("row").max()
     changed = pl.when(~pl.col("is_snapshot")).then("event_time")
     return rows.book_deltas(books.join(times, on="row", how="left").with_columns(event_time=changed), levels)
 

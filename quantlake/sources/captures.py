@@ -3,7 +3,8 @@
 Here: that format, and whose capture a file is. Not here: what messages say (quantlake/exchanges).
 Lines: ``time: payload`` a websocket message; ``URL -> time: body`` a REST answer; no data: ``URL <-> time`` a connection opened,
 ``URL <- time: text`` sent, ``configuration: ...``; blank lines are no records. Times are seconds since 1970, by the receiver's clock.
-Names, where kept: ``VENUE.ws.4.0``, ``VENUE.http.0.0``, ``VENUE.0``. Format: https://github.com/bmoscon/cryptofeed (raw data capture).
+Names, where kept: ``VENUE.ws.4.0``, ``VENUE.http.0.0``, ``VENUE.0``, ``VENUE-1a2b3c.0``.
+Format: https://github.com/bmoscon/cryptofeed, cryptofeed/raw_data_collection.py.
 """
 
 import gzip
@@ -19,7 +20,7 @@ from quantlake.datasets.market import exchange_messages
 from quantlake.exchanges.parsing import seconds
 from quantlake.sources.importers import Importer, Recognised, Rows, sha256, typed
 
-NAME = re.compile(r"(?P<venue>[A-Z0-9_]+)\.(?:(?:ws|http)\.[0-9]+\.)?[0-9]+(?:\.gz)?")
+NAME = re.compile(r"(?P<venue>[A-Z0-9_.]*[A-Z0-9_])(?:-[0-9a-f]+)?(?:\.[a-z]+(?:\.[0-9]+)?)?\.[0-9]+(?:\.gz)?")
 OF_NAME = {
     "BINANCE": "binance_v3", "BITMEX": "bitmex_v1", "BITSTAMP": "bitstamp_v2", "BYBIT": "bybit_v2", "COINBASE": "coinbase_pro",
     "GEMINI": "gemini_v2", "KRAKEN": "kraken_v1",
@@ -44,6 +45,7 @@ FORMS = {
 RECORDED = re.compile(rf"(?:[0-9]{{9,11}}(?:\.[0-9]+)?: |[A-Za-z]+://\S+ (?:<->|<-|->) {TIME}|configuration: \{{)")
 HOST = re.compile(r"^[A-Za-z]+://([^/:?\s]+)\S* (?:<->|<-|->) ", re.MULTILINE)
 HEAD_BYTES = 65_536
+SLICE_ROWS = 50_000  # a table's
 
 
 def recognise(path: Path) -> Recognised:
@@ -76,12 +78,15 @@ def read(path: Path) -> Rows:
         return
     source = _source(path, "\n".join(found.filter(pl.col("form").is_in(["opened", "sent", "rest"]))["line"].head(1)))
     assert source is not None  # recognise() chose this file
-    yield exchange_messages.raw, typed(exchange_messages.raw, _rows(messages, source, path.name.removesuffix(".gz"), sha256(content)))
+    venue, version = exchanges.MODULES[source].VENUE, sha256(content)
+    source_name = f"capture/{venue}/{messages['at'][0].strftime('%Y%m%dT%H%M%S%fZ')}/{path.name.removesuffix('.gz')}"
+    for part in messages.iter_slices(SLICE_ROWS):
+        yield exchange_messages.raw, typed(exchange_messages.raw, _rows(part, source, source_name, version))
 
 
 def lines(text: str) -> pl.DataFrame:
-    """All lines of a capture: ``line_number``, ``line``, ``form`` (of ``FORMS``; null: none), ``at`` (its time), ``url``, ``payload``,
-    and ``opened``, how many connections were until then. A websocket message's URL is that of the connection last opened.
+    """All lines of a capture: ``line_number``, ``line``, ``form`` (of ``FORMS``; null: none), ``at`` (its time), ``url``, and
+    ``opened``, how many connections were until then. A websocket message's URL is that of the connection last opened.
     """
     split = pl.Series("line", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String).str.strip_suffix("\r")
     line = pl.col("line")
@@ -95,7 +100,6 @@ def lines(text: str) -> pl.DataFrame:
         .with_columns(
             at=seconds(line.str.extract(rf"^(?:[A-Za-z]+://\S+ (?:<->|<-|->) )?({TIME})")),
             url=pl.when(pl.col("form") == "websocket").then(pl.when(opens).then(url).forward_fill()).otherwise(url),
-            payload=line.str.extract(rf"(?s)^(?:[A-Za-z]+://\S+ -> )?{TIME}: (.*)$"),
             opened=opens.cum_sum(),
         )
         # A message without a time that can be is of no form.
@@ -103,17 +107,18 @@ def lines(text: str) -> pl.DataFrame:
     )
 
 
-def _rows(messages: pl.DataFrame, source: str, name: str, version: str) -> pl.DataFrame:
+def _rows(messages: pl.DataFrame, source: str, source_name: str, version: str) -> pl.DataFrame:
     module = exchanges.MODULES[source]
-    source_name = f"capture/{module.VENUE}/{messages['at'][0].strftime('%Y%m%dT%H%M%S%fZ')}/{name}"
     rest = pl.col("form") == "rest"
     # By the lines before it alone, so that a file that grows keeps what it had.
     which = pl.when(rest & (pl.col("opened") > 0)).then(pl.lit("#rest")).when(~rest & (pl.col("opened") > 1)).then(pl.format("#{}", "opened"))
+    payload = pl.col("line").str.extract(rf"(?s)^(?:[A-Za-z]+://\S+ -> )?{TIME}: (.*)$")
     asked = pl.col("url").str.extract(r"^[A-Za-z]+://[^/?]+(.*)$")
     return messages.with_columns(
         source=pl.lit(source),
         venue=pl.lit(module.VENUE),
-        channel=pl.when(rest).then(asked).otherwise(module.channel(pl.when(~rest).then("payload"))),
+        channel=pl.when(rest).then(asked).otherwise(module.channel(pl.when(~rest).then(payload))),
+        payload=payload,
         transport="form",
         connection_id=pl.concat_str(pl.lit(source_name), which.fill_null("")),
         message_key=pl.format("{}:{}", pl.lit(source_name), "line_number"),

@@ -132,7 +132,8 @@ def test_bytes_that_are_no_text_and_a_cut_file_are_refused_by_name(tmp_path: Pat
 
 @pytest.mark.parametrize(("name", "text", "known"), [
     ("KRAKEN.ws.48.0", "1618678142.5: {}", True),
-    ("KRAKEN.0", "broken", True),
+    ("KRAKEN.0", "broken", True), ("KRAKEN-1a2b3c.12.gz", "broken", True), ("KRAKEN.symbol.0", "broken", True),
+    ("BIT.COM.ws.1.0", "1618678142.5: {}", "exchange capture of BIT.COM"),
     ("mine.log", "1618678142.5: {}\nwss://ws.kraken.com <- 1618678142.6: {}\n", True),
     ("mine.log", "\n" + OPENED, True),
     ("BINANCE_FUTURES.ws.1.0", "wss://fstream.binance.com/stream <-> 1618678142.5\n", "exchange capture of BINANCE_FUTURES"),
