@@ -44,20 +44,28 @@ def of_rest(messages: pl.DataFrame, request: str) -> pl.DataFrame:
     )
 
 
-def fields(messages: pl.DataFrame, texts: Mapping[str, Paths], lists: Mapping[str, Paths] | None = None, shape: str = PAIRS) -> pl.DataFrame:
+def fields(
+    messages: pl.DataFrame, texts: Mapping[str, Paths], lists: Mapping[str, Paths] | None = None, shape: str = PAIRS
+) -> pl.DataFrame:
     """Columns of the messages whose payload is JSON, in their order, with ``row``.
 
     ``texts``: a string's or number's text, verbatim; JSON of what is nested; null: absent. ``lists``: lists (or objects) of
     DuckDB's ``shape``, null where the value is another, with null elements where one is of another kind.
     """
     quoted = messages.lazy().select("row", payload=_quoted(pl.col("payload"))).collect()
-    refused = quoted.filter(_lenient(pl.col("payload"))).filter(_lenient(pl.col("payload").str.replace_all(f"(?s){_STRING}", '""')))
+    refused = quoted.filter(_lenient(pl.col("payload"))).filter(
+        _lenient(pl.col("payload").str.replace_all(f"(?s){_STRING}", '""'))
+    )
     strict = quoted.join(refused, on="row", how="anti", maintain_order="left") if refused.height else quoted
     read = _query(strict, [_paths(p) for p in texts.values()], [_paths(p) for p in (lists or {}).values()], shape)
-    return read.rename({f"text_{i}": name for i, name in enumerate(texts)} | {f"list_{i}": name for i, name in enumerate(lists or {})})
+    return read.rename(
+        {f"text_{i}": name for i, name in enumerate(texts)} | {f"list_{i}": name for i, name in enumerate(lists or {})}
+    )
 
 
-def _query(messages: pl.DataFrame, texts: Sequence[tuple[str, ...]], lists: Sequence[tuple[str, ...]], shape: str) -> pl.DataFrame:
+def _query(
+    messages: pl.DataFrame, texts: Sequence[tuple[str, ...]], lists: Sequence[tuple[str, ...]], shape: str
+) -> pl.DataFrame:
     paths = list(dict.fromkeys(path for alternatives in texts for path in alternatives))
     all_texts = ", ".join(f"'{path}'" for path in paths)
     columns = [f"coalesce({', '.join(f'texts[{paths.index(p) + 1}]' for p in ps)}) AS text_{i}" for i, ps in enumerate(texts)]

@@ -86,7 +86,9 @@ def book_deltas(books: pl.DataFrame, levels: Sequence[pl.DataFrame]) -> pl.DataF
         "row", "part", maintain_order=True
     )
     on = ["row", "symbol"] if "symbol" in ordered.columns else ["row"]
-    said = books.select(c for c in books.columns if c in BOOK_DELTAS or c == "is_snapshot")  # not the lists of levels, a copy a level
+    said = books.select(
+        c for c in books.columns if c in BOOK_DELTAS or c == "is_snapshot"
+    )  # not the lists of levels, a copy a level
     joined = said.filter(pl.col("symbol").is_not_null()).join(ordered, on=on, how="left", maintain_order="left_right")
     whole = _with(joined, {"is_delete": pl.Boolean}).with_columns(decimal(pl.col("price")), decimal(pl.col("size")))
     deletes = pl.col("is_delete").fill_null(False) | (pl.col("size") == 0).fill_null(False)
@@ -97,7 +99,9 @@ def book_deltas(books: pl.DataFrame, levels: Sequence[pl.DataFrame]) -> pl.DataF
 
 def pairs(messages: pl.DataFrame, column: str, side: str) -> pl.DataFrame:
     """Levels of a list column of ``[price, size, ...]``."""
-    return exploded(messages.select("row", column), column).select("row", side=pl.lit(side), **elements(column, ("price", "size")))
+    return exploded(messages.select("row", column), column).select(
+        "row", side=pl.lit(side), **elements(column, ("price", "size"))
+    )
 
 
 def changes(messages: pl.DataFrame, column: str) -> pl.DataFrame:

@@ -72,7 +72,9 @@ def read(path: Path) -> Rows:
     found = lines(_text(content, path))
     if (wrong := found.filter(pl.col("form").is_null())).height:
         number, line = wrong.row(0)[:2]
-        raise QuantLakeError(f"{path} line {number} is no line of a capture (time: payload, URL -> time: body, ...): {line[:80]!r}")
+        raise QuantLakeError(
+            f"{path} line {number} is no line of a capture (time: payload, URL -> time: body, ...): {line[:80]!r}"
+        )
     messages = found.filter(pl.col("form").is_in(["websocket", "rest"]))
     if not messages.height:
         return
@@ -111,7 +113,12 @@ def _rows(messages: pl.DataFrame, source: str, source_name: str, version: str) -
     module = exchanges.MODULES[source]
     rest = pl.col("form") == "rest"
     # By the lines before it alone, so that a file that grows keeps what it had.
-    which = pl.when(rest & (pl.col("opened") > 0)).then(pl.lit("#rest")).when(~rest & (pl.col("opened") > 1)).then(pl.format("#{}", "opened"))
+    which = (
+        pl.when(rest & (pl.col("opened") > 0))
+        .then(pl.lit("#rest"))
+        .when(~rest & (pl.col("opened") > 1))
+        .then(pl.format("#{}", "opened"))
+    )
     payload = pl.col("line").str.extract(rf"(?s)^(?:[A-Za-z]+://\S+ -> )?{TIME}: (.*)$")
     asked = pl.col("url").str.extract(r"^[A-Za-z]+://[^/?]+(.*)$")
     return messages.with_columns(
