@@ -8,7 +8,6 @@ read ``0.1000000000000000055`` as a float, ``[1,]`` and ``NaN`` as JSON. So bare
 
 from collections.abc import Mapping, Sequence
 
-import duckdb
 import polars as pl
 
 PRICE = pl.Decimal(38, 18)
@@ -66,6 +65,8 @@ def fields(
 def _query(
     messages: pl.DataFrame, texts: Sequence[tuple[str, ...]], lists: Sequence[tuple[str, ...]], shape: str
 ) -> pl.DataFrame:
+    import duckdb
+
     paths = list(dict.fromkeys(path for alternatives in texts for path in alternatives))
     all_texts = ", ".join(f"'{path}'" for path in paths)
     columns = [f"coalesce({', '.join(f'texts[{paths.index(p) + 1}]' for p in ps)}) AS text_{i}" for i, ps in enumerate(texts)]
