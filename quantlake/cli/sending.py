@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from quantlake.cli import show
 from quantlake.contract import QuantLakeError
@@ -51,7 +52,7 @@ def simulate(
 
 
 def replay(paths: Annotated[list[Path], typer.Argument(help="Recorded files or folders of them.")]) -> None:
-    """Send recorded files: LEAN tick trade zips, RSS items as JSON; the format is found from path and content."""
+    """Send recorded files: LEAN zips, Databento DBN, CSV bars, RSS items; the format is found from path and content."""
     replay_paths(platform(), paths)
 
 
@@ -77,9 +78,10 @@ def replay_paths(adapters: Adapters, paths: list[Path]) -> int:
     with show.progress() as bar:
         task = bar.add_task("replaying", total=len(planned.files))
 
-        def told(path: Path, records: int) -> None:
-            bar.console.print(f"{path}: {records:,} records", highlight=False, soft_wrap=True)
-            bar.advance(task)
+        def told(path: Path, records: int, whole: bool) -> None:
+            bar.update(task, description=f"replaying {escape(path.name)}: {records:,} records", advance=int(whole))
+            if whole:
+                bar.console.print(f"{path}: {records:,} records", highlight=False, soft_wrap=True)
 
         sent = replayer.replay(planned, lambda stream, rows: send(adapters.broker, adapters.registry, stream, rows), told)
     for stream, records in sent.items():

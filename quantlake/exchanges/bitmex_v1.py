@@ -61,7 +61,7 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
         pl.col("table").is_in(BOOKS), pl.col("action").is_in(["partial", "insert", "update", "delete"])
     )
     levels = rows.exploded(found, "level").unnest("level")
-    times = levels.group_by("row", "symbol").agg(event_time=iso(pl.col("timestamp").max()))
+    times = levels.select("row", "symbol", event_time=iso(pl.col("timestamp"))).group_by("row", "symbol").max()
     said = levels.select("row", "symbol", "action").unique(maintain_order=True)
     empty = found.join(levels, on="row", how="anti").select("row", pl.col("filtered").alias("symbol"), "action")
     books = (

@@ -42,7 +42,7 @@ def trades(messages: pl.DataFrame) -> pl.DataFrame:
 
 def quotes(messages: pl.DataFrame) -> pl.DataFrame:
     """None: the feed has no ticker."""
-    return rows.none(rows.QUOTES)
+    return rows.none(messages, rows.QUOTES)
 
 
 def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
@@ -53,7 +53,9 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
         {"bids": "$.data.bids", "asks": "$.data.asks"},
     ).filter(pl.col("event") == "data")
     asked = of_rest(messages, BOOK_OF)
-    snapshots = fields(asked, {"micros": "$.microtimestamp"}, {"bids": "$.bids", "asks": "$.asks"}).filter(pl.col("micros").is_not_null())
+    snapshots = fields(asked, {"micros": "$.microtimestamp"}, {"bids": "$.bids", "asks": "$.asks"}).filter(
+        pl.col("micros").is_not_null()
+    )
     books = pl.concat(
         [
             updates.with_columns(symbol=pl.col("channel").str.extract("^diff_order_book_(.+)$"), is_snapshot=pl.lit(False)),

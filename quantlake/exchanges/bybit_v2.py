@@ -8,13 +8,14 @@ Format: https://bybit-exchange.github.io/docs-legacy/futuresV2/inverse/#t-websoc
 import polars as pl
 
 from quantlake.exchanges import rows
-from quantlake.exchanges.parsing import Paths, fields, integer, microseconds, milliseconds, named, of_websocket
+from quantlake.exchanges.parsing import fields, integer, microseconds, milliseconds, named, of_websocket
 
 SOURCE = "bybit_v2"
 VENUE = "bybit"
 
 TRADE = rows.shape("symbol", "trade_time_ms", "trade_id", "price", "size", "side", "cross_seq")
-LEVEL = rows.shape("price", "id", "side", "size")
+LEVELS = rows.shape("price", "id", "side", "size")
+CHANGES = "{" + ", ".join(f'"{part}": {LEVELS}' for part in ("delete", "update", "insert")) + "}"
 BOOK = r"^orderBook(?:L2_[0-9]+|_[0-9]+\.[0-9]+ms)\.(.+)$"
 
 
@@ -41,7 +42,7 @@ def trades(messages: pl.DataFrame) -> pl.DataFrame:
 
 def quotes(messages: pl.DataFrame) -> pl.DataFrame:
     """None: no topic has only the best bid and offer."""
-    return rows.none(rows.QUOTES)
+    return rows.none(messages, rows.QUOTES)
 
 
 def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
@@ -49,19 +50,19 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
 
     The cross sequence is ``last_update_id``; it rises but has gaps, and proves nothing.
     """
+    books_of = of_websocket(messages, "orderBook")
     texts = {"topic": "$.topic", "type": "$.type", "micros": "$.timestamp_e6", "cross_seq": "$.cross_seq"}
-    parts: dict[str, Paths] = {"begun": ("$.data", "$.data.order_book"), "delete": "$.data.delete", "update": "$.data.update", "insert": "$.data.insert"}
-    books = (
-        fields(of_websocket(messages, "orderBook"), texts, parts, shape=LEVEL)
-        .with_columns(
-            symbol=pl.col("topic").str.extract(BOOK),
-            event_time=microseconds(pl.col("micros")),
-            is_snapshot=pl.col("type") == "snapshot",
-            last_update_id=integer(pl.col("cross_seq")),
-        )
-        .filter(pl.col("type").is_in(["snapshot", "delta"]))
+    begun = fields(of_websocket(books_of, '"snapshot"'), texts, {"begun": ("$.data", "$.data.order_book")}, shape=LEVELS)
+    changed = fields(of_websocket(books_of, '"delta"'), texts, {"changes": "$.data"}, shape=CHANGES).unnest("changes")
+    books = pl.concat(
+        [begun.filter(pl.col("type") == "snapshot"), changed.filter(pl.col("type") == "delta")], how="diagonal"
+    ).with_columns(
+        symbol=pl.col("topic").str.extract(BOOK),
+        event_time=microseconds(pl.col("micros")),
+        is_snapshot=pl.col("type") == "snapshot",
+        last_update_id=integer(pl.col("cross_seq")),
     )
-    return rows.book_deltas(books, [_levels(books, part) for part in parts])
+    return rows.book_deltas(books, [_levels(books, part) for part in ("begun", "delete", "update", "insert")])
 
 
 def _levels(books: pl.DataFrame, part: str) -> pl.DataFrame:

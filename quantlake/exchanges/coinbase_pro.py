@@ -21,7 +21,9 @@ def channel(payload: pl.Expr) -> pl.Expr:
 def trades(messages: pl.DataFrame) -> pl.DataFrame:
     """match, and the last_match that opens a subscription; their ``side`` is the maker's, the aggressor's is the other."""
     keys = ("type", "product_id", "time", "trade_id", "price", "size", "side", "sequence")
-    found = fields(of_websocket(messages, "match"), {k: f"$.{k}" for k in keys}).filter(pl.col("type").is_in(["match", "last_match"]))
+    found = fields(of_websocket(messages, "match"), {k: f"$.{k}" for k in keys}).filter(
+        pl.col("type").is_in(["match", "last_match"])
+    )
     return rows.trades(
         found.with_columns(
             symbol="product_id",
@@ -60,4 +62,6 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
     books = pl.concat(
         [snapshots.filter(pl.col("type") == "snapshot"), updates.filter(pl.col("type") == "l2update")], how="diagonal"
     ).with_columns(event_time=iso(pl.col("time")), is_snapshot=pl.col("type") == "snapshot")
-    return rows.book_deltas(books, [rows.pairs(books, "bids", "bid"), rows.pairs(books, "asks", "ask"), rows.changes(books, "changes")])
+    return rows.book_deltas(
+        books, [rows.pairs(books, "bids", "bid"), rows.pairs(books, "asks", "ask"), rows.changes(books, "changes")]
+    )

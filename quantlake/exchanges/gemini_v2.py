@@ -46,13 +46,17 @@ def trades(messages: pl.DataFrame) -> pl.DataFrame:
 
 def quotes(messages: pl.DataFrame) -> pl.DataFrame:
     """None: the feed has no ticker."""
-    return rows.none(rows.QUOTES)
+    return rows.none(messages, rows.QUOTES)
 
 
 def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
     """l2_updates in the order of its changes, without a time; the one with ``trades`` begins the book."""
     books = (
-        fields(of_websocket(messages, "l2_updates"), {"type": "$.type", "symbol": "$.symbol", "trades": "$.trades"}, {"changes": "$.changes"})
+        fields(
+            of_websocket(messages, "l2_updates"),
+            {"type": "$.type", "symbol": "$.symbol", "trades": "$.trades"},
+            {"changes": "$.changes"},
+        )
         .filter(pl.col("type") == "l2_updates")
         .with_columns(is_snapshot=pl.col("trades").is_not_null(), event_time=pl.lit(None))
     )

@@ -24,7 +24,9 @@ def channel(payload: pl.Expr) -> pl.Expr:
 
 def trades(messages: pl.DataFrame) -> pl.DataFrame:
     """trade: one or more fills, which have no id; ``side`` is the aggressor's."""
-    found = fields(of_websocket(messages, '"trade"'), {"name": NAME, "symbol": PAIR}, {"fills": "$[1]"}).filter(pl.col("name") == "trade")
+    found = fields(of_websocket(messages, '"trade"'), {"name": NAME, "symbol": PAIR}, {"fills": "$[1]"}).filter(
+        pl.col("name") == "trade"
+    )
     fills = rows.exploded(found, "fills").with_columns(**rows.elements("fills", ("price", "size", "time", "side")))
     return rows.trades(
         fills.with_columns(
@@ -50,7 +52,12 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
     one time; a snapshot has none, since its levels' times are of when each changed last, hours or days before.
     """
     texts: dict[str, Paths] = {"name": NAME, "symbol": PAIR, "c": ("$[2].c", "$[1].c"), "as": "$[1].as", "bs": "$[1].bs"}
-    sides: dict[str, Paths] = {"asks": ("$[1].as", "$[1].a"), "bids": ("$[1].bs", "$[1].b"), "more_asks": "$[2].a", "more_bids": "$[2].b"}
+    sides: dict[str, Paths] = {
+        "asks": ("$[1].as", "$[1].a"),
+        "bids": ("$[1].bs", "$[1].b"),
+        "more_asks": "$[2].a",
+        "more_bids": "$[2].b",
+    }
     books = (
         fields(of_websocket(messages, '"book-'), texts, sides)
         .with_columns(
@@ -61,7 +68,7 @@ def book_deltas(messages: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("depth").is_not_null(), pl.any_horizontal(pl.col(*sides).is_not_null()))
     )
     levels = [_levels(books, column, column.removeprefix("more_").removesuffix("s")) for column in sides]
-    times = pl.concat(levels).group_by("row").agg(event_time=seconds(pl.col("time").sort_by(seconds(pl.col("time"))).last()))
+    times = pl.concat(levels).select("row", event_time=seconds(pl.col("time"))).group_by("row").max()
     changed = pl.when(~pl.col("is_snapshot")).then("event_time")
     return rows.book_deltas(books.join(times, on="row", how="left").with_columns(event_time=changed), levels)
 

@@ -8,7 +8,6 @@ read ``0.1000000000000000055`` as a float, ``[1,]`` and ``NaN`` as JSON. So bare
 
 from collections.abc import Mapping, Sequence
 
-import duckdb
 import polars as pl
 
 PRICE = pl.Decimal(38, 18)
@@ -18,12 +17,14 @@ LAST_SECOND = 253_402_300_799  # of the year 9999; what is later is no time
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-# Strings and all else up to a number that is a whole value: 100 MB a second and core. Where the text is no JSON a number in a string
-# that has no end may be quoted; the quote then ends that string, and a digit follows it, which is no JSON either.
+# Strings and all else up to a number that is a whole value: 100 MB a second and core. In JSON a match begins where the last ended,
+# so none begins in a string; to that end there is a number after the last string too (_END). Where the text is no JSON a number in a
+# string may be quoted: the string then ends before it, and a digit follows, which is no JSON either.
+_END = ",0"
 _TO_NUMBER = rf'((?s:{_STRING}|[^"0-9\-])*)({_NUMBER})(\s*(?:[,\]}}]|$))'
-_LENIENT = r"(?i)nan|inf|,\s*[\]}]"
-_PLAIN = r"^-?[0-9]{1,60}(?:\.[0-9]{0,18}0*)?$"
-_EXPONENT = r"^-?([0-9]{1,40})(?:\.([0-9]{0,60}))?[eE]([+-]?[0-9]{1,3})$"
+_LENIENT = (r"[nN][aA][nN]|[iI][nN][fF]", r",\s*[\]}]")
+_PLAIN = r"^-?[0-9]+(?:\.[0-9]{0,18}0*)?$"
+_EXPONENT = r"^-?([0-9]+)(?:\.([0-9]*))?[eE]([+-]?[0-9]+)$"
 
 
 Paths = str | tuple[str, ...]
@@ -42,21 +43,30 @@ def of_rest(messages: pl.DataFrame, request: str) -> pl.DataFrame:
     )
 
 
-def fields(messages: pl.DataFrame, texts: Mapping[str, Paths], lists: Mapping[str, Paths] | None = None, shape: str = PAIRS) -> pl.DataFrame:
+def fields(
+    messages: pl.DataFrame, texts: Mapping[str, Paths], lists: Mapping[str, Paths] | None = None, shape: str = PAIRS
+) -> pl.DataFrame:
     """Columns of the messages whose payload is JSON, in their order, with ``row``.
 
-    ``texts``: a string's or number's text, verbatim; JSON of what is nested; null: absent. ``lists``: values of DuckDB's ``shape``,
-    null where it is no list, with null elements where one is of another kind.
+    ``texts``: a string's or number's text, verbatim; JSON of what is nested; null: absent. ``lists``: lists (or objects) of
+    DuckDB's ``shape``, null where the value is another, with null elements where one is of another kind.
     """
     quoted = messages.lazy().select("row", payload=_quoted(pl.col("payload"))).collect()
-    suspect = quoted.filter(pl.col("payload").str.contains(_LENIENT))
-    refused = suspect.filter(pl.col("payload").str.replace_all(f"(?s){_STRING}", "").str.contains(_LENIENT))
+    refused = quoted.filter(_lenient(pl.col("payload"))).filter(
+        _lenient(pl.col("payload").str.replace_all(f"(?s){_STRING}", '""'))
+    )
     strict = quoted.join(refused, on="row", how="anti", maintain_order="left") if refused.height else quoted
     read = _query(strict, [_paths(p) for p in texts.values()], [_paths(p) for p in (lists or {}).values()], shape)
-    return read.rename({f"text_{i}": name for i, name in enumerate(texts)} | {f"list_{i}": name for i, name in enumerate(lists or {})})
+    return read.rename(
+        {f"text_{i}": name for i, name in enumerate(texts)} | {f"list_{i}": name for i, name in enumerate(lists or {})}
+    )
 
 
-def _query(messages: pl.DataFrame, texts: Sequence[tuple[str, ...]], lists: Sequence[tuple[str, ...]], shape: str) -> pl.DataFrame:
+def _query(
+    messages: pl.DataFrame, texts: Sequence[tuple[str, ...]], lists: Sequence[tuple[str, ...]], shape: str
+) -> pl.DataFrame:
+    import duckdb
+
     paths = list(dict.fromkeys(path for alternatives in texts for path in alternatives))
     all_texts = ", ".join(f"'{path}'" for path in paths)
     columns = [f"coalesce({', '.join(f'texts[{paths.index(p) + 1}]' for p in ps)}) AS text_{i}" for i, ps in enumerate(texts)]
@@ -77,7 +87,12 @@ def _paths(paths: Paths) -> tuple[str, ...]:
 
 def _quoted(payload: pl.Expr) -> pl.Expr:
     """Bare numbers as strings."""
-    return payload.str.replace_all(_TO_NUMBER, '${1}"${2}"${3}')
+    return (payload + _END).str.replace_all(_TO_NUMBER, '${1}"${2}"${3}').str.strip_suffix(',"0"')
+
+
+def _lenient(payload: pl.Expr) -> pl.Expr:
+    """Whether there is what DuckDB reads though it is no JSON, or the same in a string."""
+    return pl.any_horizontal(payload.str.contains(pattern) for pattern in _LENIENT)
 
 
 def named(payload: pl.Expr, *paths: str) -> pl.Expr:
@@ -94,13 +109,14 @@ def named(payload: pl.Expr, *paths: str) -> pl.Expr:
 
 def decimal(text: pl.Expr) -> pl.Expr:
     """Decimal text, an exponent allowed, as decimal(38,18); null where it is none, or does not fit exactly."""
-    parts = text.str.extract_groups(_EXPONENT)
+    # Groups cost ten times a match, so only where there is an exponent.
+    parts = pl.when(text.str.contains("[eE]")).then(text).str.extract_groups(_EXPONENT)
     whole, fraction = parts.struct[0], parts.struct[1].fill_null("")
     exponent = parts.struct[2].cast(pl.Int64, strict=False)
     digits = pl.concat_str(whole, fraction)
     trailing = digits.str.len_bytes().cast(pl.Int64) - digits.str.strip_chars_end("0").str.len_bytes().cast(pl.Int64)
     places = fraction.str.len_bytes().cast(pl.Int64) - trailing - exponent
-    exact = text.str.contains(_PLAIN) | (places <= 18)
+    exact = text.str.contains(_PLAIN) | ((places <= 18) & exponent.is_between(-1000, 1000))
     return pl.when(exact).then(text).cast(PRICE, strict=False)
 
 

@@ -86,7 +86,10 @@ def book_deltas(books: pl.DataFrame, levels: Sequence[pl.DataFrame]) -> pl.DataF
         "row", "part", maintain_order=True
     )
     on = ["row", "symbol"] if "symbol" in ordered.columns else ["row"]
-    joined = books.filter(pl.col("symbol").is_not_null()).join(ordered, on=on, how="left", maintain_order="left_right")
+    said = books.select(
+        c for c in books.columns if c in BOOK_DELTAS or c == "is_snapshot"
+    )  # not the lists of levels, a copy a level
+    joined = said.filter(pl.col("symbol").is_not_null()).join(ordered, on=on, how="left", maintain_order="left_right")
     whole = _with(joined, {"is_delete": pl.Boolean}).with_columns(decimal(pl.col("price")), decimal(pl.col("size")))
     deletes = pl.col("is_delete").fill_null(False) | (pl.col("size") == 0).fill_null(False)
     action = pl.when("is_snapshot").then(pl.lit("snapshot")).when(deletes).then(pl.lit("delete")).otherwise(pl.lit("set"))
@@ -96,7 +99,9 @@ def book_deltas(books: pl.DataFrame, levels: Sequence[pl.DataFrame]) -> pl.DataF
 
 def pairs(messages: pl.DataFrame, column: str, side: str) -> pl.DataFrame:
     """Levels of a list column of ``[price, size, ...]``."""
-    return exploded(messages.select("row", column), column).select("row", side=pl.lit(side), **elements(column, ("price", "size")))
+    return exploded(messages.select("row", column), column).select(
+        "row", side=pl.lit(side), **elements(column, ("price", "size"))
+    )
 
 
 def changes(messages: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -105,9 +110,9 @@ def changes(messages: pl.DataFrame, column: str) -> pl.DataFrame:
     return levels.with_columns(sided(pl.col("side"), BOOK_SIDE))
 
 
-def none(schema: Schema) -> pl.DataFrame:
-    """No rows of a table."""
-    return pl.DataFrame(schema=schema)
+def none(messages: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """No rows of a table, of which the messages say nothing."""
+    return _shaped(messages.clear().select("row"), schema)
 
 
 def _numbered(found: pl.DataFrame) -> pl.DataFrame:

@@ -3,25 +3,24 @@
 Here: that format, and whose capture a file is. Not here: what messages say (quantlake/exchanges).
 Lines: ``time: payload`` a websocket message; ``URL -> time: body`` a REST answer; no data: ``URL <-> time`` a connection opened,
 ``URL <- time: text`` sent, ``configuration: ...``; blank lines are no records. Times are seconds since 1970, by the receiver's clock.
-Names, where kept: ``VENUE.ws.4.0``, ``VENUE.http.0.0``, ``VENUE.0``. Format: https://github.com/bmoscon/cryptofeed (raw data capture).
+Names, where kept: ``VENUE.ws.4.0``, ``VENUE.http.0.0``, ``VENUE.0``, ``VENUE-1a2b3c.0``.
+Format: https://github.com/bmoscon/cryptofeed, cryptofeed/raw_data_collection.py.
 """
 
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from quantlake import exchanges
-from quantlake.contract import QuantLakeError, Stream
+from quantlake.contract import QuantLakeError
 from quantlake.datasets.market import exchange_messages
 from quantlake.exchanges.parsing import seconds
-from quantlake.sources.importers import Importer, Recognised, sha256, typed
+from quantlake.sources.importers import Importer, Recognised, Rows, sha256, typed
 
-NAME = re.compile(r"(?P<venue>[A-Z0-9_]+)\.(?:(?:ws|http)\.[0-9]+\.)?[0-9]+(?:\.gz)?")
+NAME = re.compile(r"(?P<venue>[A-Z0-9_.]*[A-Z0-9_])(?:-[0-9a-f]+)?(?:\.[a-z]+(?:\.[0-9]+)?)?\.[0-9]+(?:\.gz)?")
 OF_NAME = {
     "BINANCE": "binance_v3", "BITMEX": "bitmex_v1", "BITSTAMP": "bitstamp_v2", "BYBIT": "bybit_v2", "COINBASE": "coinbase_pro",
     "GEMINI": "gemini_v2", "KRAKEN": "kraken_v1",
@@ -43,48 +42,54 @@ FORMS = {
     "blank": r"^\s*$",
 }
 """The forms a line can have, by what it is."""
-RECORDED = re.compile(rf"(?:[0-9]{{9,11}}(?:\.[0-9]+)?: |[A-Za-z]+://\S+ (?:<->|<-|->) {TIME}|configuration: )")
+RECORDED = re.compile(rf"(?:[0-9]{{9,11}}(?:\.[0-9]+)?: |[A-Za-z]+://\S+ (?:<->|<-|->) {TIME}|configuration: \{{)")
 HOST = re.compile(r"^[A-Za-z]+://([^/:?\s]+)\S* (?:<->|<-|->) ", re.MULTILINE)
 HEAD_BYTES = 65_536
+SLICE_ROWS = 50_000  # a table's
 
 
 def recognise(path: Path) -> Recognised:
     """By the first line that is not blank, or by name; the venue by name, else by the host of the first URL in the file's head."""
     name = NAME.fullmatch(path.name)
+    known = name is not None and name["venue"] in OF_NAME
     head = _head(path)
-    first = head.lstrip().split("\n", 1)[0]
-    if not name and not RECORDED.match(first):
+    if not known and not RECORDED.match(head.lstrip()):
         return None
     if _source(path, head) is None:
         host = HOST.search(head)
         return f"exchange capture of {name['venue'] if name else host[1] if host else 'a venue that it does not name'}"
-    return Importer("exchange captures", exchange_messages.raw, read)
+    return Importer("exchange captures", read)
 
 
-def read(path: Path) -> Iterator[tuple[Stream, pa.Table]]:
+def read(path: Path) -> Rows:
     """The messages of one file as ``exchange_messages.raw``, in file order; payloads verbatim, whether or not they are JSON.
 
-    ``source_name``: ``capture/venue/time of the first message/file name``; ``connection_id`` the same, with ``#n`` for the n-th
-    connection where a file opens several, and ``#rest`` for what requests answered in a file that opens one.
+    ``source_name``: ``capture/venue/time of the first message/file name``; ``connection_id`` the same, from the second connection that
+    the file opens on with ``#2`` and so on, and with ``#rest`` for what requests answered once a connection was opened.
     Raises ``QuantLakeError`` naming file and line, before any row: not UTF-8, of no known form, of no time; or not a whole gzip file.
     """
     content = _content(path)
     found = lines(_text(content, path))
     if (wrong := found.filter(pl.col("form").is_null())).height:
         number, line = wrong.row(0)[:2]
-        raise QuantLakeError(f"{path} line {number} is no line of a capture (time: payload, URL -> time: body, ...): {line[:80]!r}")
+        raise QuantLakeError(
+            f"{path} line {number} is no line of a capture (time: payload, URL -> time: body, ...): {line[:80]!r}"
+        )
     messages = found.filter(pl.col("form").is_in(["websocket", "rest"]))
     if not messages.height:
         return
-    source = _source(path, "\n".join(found.filter(pl.col("form") != "websocket")["line"].head(10).to_list()))
+    source = _source(path, "\n".join(found.filter(pl.col("form").is_in(["opened", "sent", "rest"]))["line"].head(1)))
     assert source is not None  # recognise() chose this file
-    yield exchange_messages.raw, typed(exchange_messages.raw, _rows(messages, source, path.name.removesuffix(".gz"), sha256(content)))
+    venue, version = exchanges.MODULES[source].VENUE, sha256(content)
+    source_name = f"capture/{venue}/{messages['at'][0].strftime('%Y%m%dT%H%M%S%fZ')}/{path.name.removesuffix('.gz')}"
+    for part in messages.iter_slices(SLICE_ROWS):
+        yield exchange_messages.raw, typed(exchange_messages.raw, _rows(part, source, source_name, version))
 
 
 def lines(text: str) -> pl.DataFrame:
-    """All lines of a capture: ``line_number, line, form`` (of ``FORMS``; null: none), ``at`` (its time), ``url`` (its own, or of a
-    websocket message that of the connection last opened), ``payload``, and ``opened``, how many connections were until then.
-    """  # fmt: skip
+    """All lines of a capture: ``line_number``, ``line``, ``form`` (of ``FORMS``; null: none), ``at`` (its time), ``url``, and
+    ``opened``, how many connections were until then. A websocket message's URL is that of the connection last opened.
+    """
     split = pl.Series("line", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String).str.strip_suffix("\r")
     line = pl.col("line")
     form = pl.coalesce(pl.when(line.str.contains(f"(?s){pattern}")).then(pl.lit(name)) for name, pattern in FORMS.items())
@@ -97,7 +102,6 @@ def lines(text: str) -> pl.DataFrame:
         .with_columns(
             at=seconds(line.str.extract(rf"^(?:[A-Za-z]+://\S+ (?:<->|<-|->) )?({TIME})")),
             url=pl.when(pl.col("form") == "websocket").then(pl.when(opens).then(url).forward_fill()).otherwise(url),
-            payload=line.str.extract(rf"(?s)^(?:[A-Za-z]+://\S+ -> )?{TIME}: (.*)$"),
             opened=opens.cum_sum(),
         )
         # A message without a time that can be is of no form.
@@ -105,20 +109,25 @@ def lines(text: str) -> pl.DataFrame:
     )
 
 
-def _rows(messages: pl.DataFrame, source: str, name: str, version: str) -> pl.DataFrame:
+def _rows(messages: pl.DataFrame, source: str, source_name: str, version: str) -> pl.DataFrame:
     module = exchanges.MODULES[source]
-    source_name = f"capture/{module.VENUE}/{messages['at'][0].strftime('%Y%m%dT%H%M%S%fZ')}/{name}"
     rest = pl.col("form") == "rest"
-    opened = messages["opened"].max()
-    connection = pl.format("{}#{}", pl.lit(source_name), "opened") if opened > 1 else pl.lit(source_name)
-    answered = pl.lit(f"{source_name}#rest" if opened else source_name)
+    # By the lines before it alone, so that a file that grows keeps what it had.
+    which = (
+        pl.when(rest & (pl.col("opened") > 0))
+        .then(pl.lit("#rest"))
+        .when(~rest & (pl.col("opened") > 1))
+        .then(pl.format("#{}", "opened"))
+    )
+    payload = pl.col("line").str.extract(rf"(?s)^(?:[A-Za-z]+://\S+ -> )?{TIME}: (.*)$")
     asked = pl.col("url").str.extract(r"^[A-Za-z]+://[^/?]+(.*)$")
     return messages.with_columns(
         source=pl.lit(source),
         venue=pl.lit(module.VENUE),
-        channel=pl.when(rest).then(asked).otherwise(module.channel(pl.when(~rest).then("payload"))),
+        channel=pl.when(rest).then(asked).otherwise(module.channel(pl.when(~rest).then(payload))),
+        payload=payload,
         transport="form",
-        connection_id=pl.when(rest).then(answered).otherwise(connection),
+        connection_id=pl.concat_str(pl.lit(source_name), which.fill_null("")),
         message_key=pl.format("{}:{}", pl.lit(source_name), "line_number"),
         receive_time="at",
         known_at="at",

@@ -4,7 +4,7 @@ Here: the shape of one, exact decimals, typing to the contract. Not here: format
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +15,20 @@ import pyarrow.compute as pc
 from quantlake.contract import Stream
 from quantlake.contract.wire import wire_arrow
 
+Rows = Iterator[tuple[Stream, pa.Table]]
+
 
 @dataclass(frozen=True)
 class Importer:
-    """A known format: its name for people, the stream its records belong to, and how one file is read.
+    """A known format: its name for people, and how one file is read.
 
-    ``read`` returns the file's records in file order with the stream's columns (``wire_arrow``), or raises ``QuantLakeError``
-    naming file, line and what was found, before anything of the file is returned.
+    ``read`` gives streams and tables of their columns (``wire_arrow``): the file's records in its order, those of one stream in one or
+    more tables. It checks the whole file before the first table: ``QuantLakeError``, naming file, line and what was found, is raised
+    then or never.
     """
 
     name: str
-    stream: Stream
-    read: Callable[[Path], pa.Table]
+    read: Callable[[Path], Rows]
 
 
 Recognised = Importer | str | None
@@ -40,15 +42,23 @@ def typed(stream: Stream, rows: pl.DataFrame) -> pa.Table:
     return rows.with_columns(absent).select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
 
 
+def counted(rows: pl.DataFrame) -> pl.DataFrame:
+    """With ``source_records``: how many rows of its version the row's ``partition_date`` has."""
+    return rows.with_columns(source_records=pl.len().over("source_name", "partition_date").cast(pl.Int64))
+
+
 def decimals(values: pl.Series, shift: int = 0) -> pl.Series:
     """Integers, or plain decimal text, divided by 10^shift: exactly, as decimal(38,18).
 
     Text must have at most 18 - shift fraction digits; the caller has checked it (Arrow raises ``ArrowInvalid`` otherwise).
     Read at a smaller scale and relabelled, since a decimal division rounds.
     """
-    read = pc.cast(values.to_arrow(compat_level=pl.CompatLevel.oldest()), pa.decimal128(38, 18 - shift))
-    exact = pa.Array.from_buffers(pa.decimal128(38, 18), len(read), read.buffers(), read.null_count, read.offset)
-    return pl.Series(values=exact)
+    return pl.Series(values=relabelled(pc.cast(values.to_arrow(compat_level=pl.CompatLevel.oldest()), pa.decimal128(38, 18 - shift))))
+
+
+def relabelled(values: pa.Array) -> pa.Array:
+    """Decimals of 38 digits and a smaller scale, divided by what is missing to 18 places."""
+    return pa.Array.from_buffers(pa.decimal128(38, 18), len(values), values.buffers(), values.null_count, values.offset)
 
 
 def sha256(content: bytes) -> str:

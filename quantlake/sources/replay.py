@@ -11,15 +11,24 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.sources import lean, rss
-from quantlake.sources.importers import Importer, Recognised
+from quantlake.sources import captures, csv_bars, databento, lean, rss
+from quantlake.sources.importers import Importer, Recognised, Rows
 
-FORMATS: tuple[Callable[[Path], Recognised], ...] = (lean.recognise, rss.recognise)
-KNOWN = "LEAN tick trade zips and RSS items as JSON"
+FORMATS: tuple[Callable[[Path], Recognised], ...] = (
+    lean.recognise,
+    databento.recognise,
+    captures.recognise,
+    csv_bars.recognise,
+    rss.recognise,
+)
+"""Asked in this order; the first that knows a file's kind decides."""
+KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS items as JSON"
+SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
 
 Send = Callable[[Stream, pa.Table], int]
-Progress = Callable[[Path, int], None]
+Progress = Callable[[Path, int, bool], None]
+"""Hears of a file how many of its rows were sent so far, and whether these are all."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,30 @@ def plan(paths: Sequence[Path]) -> Plan:
 
 
 def replay(planned: Plan, send: Send, progress: Progress | None = None) -> dict[Stream, int]:
-    """Read and send a file at a time; how many records each stream got. ``progress`` hears of every file that was sent.
+    """Read and send a file at a time; how many records each stream got.
 
-    Memory is bounded by the largest file. Raises ``QuantLakeError`` at the first bad file, of which nothing was sent.
+    Memory is bounded by the largest file. Sending a file again is harmless, since its rows carry the version of its content.
+    Raises ``QuantLakeError`` at the first bad file, of which nothing was sent: importers check a file before its first table.
     """
     sent: dict[Stream, int] = defaultdict(int)
     for path, importer in planned.files:
-        records = send(importer.stream, importer.read(path))
-        sent[importer.stream] += records
+        rows = 0
+        for stream, part in _parts(importer, path):
+            records = send(stream, part)
+            sent[stream] += records
+            rows += records
+            if progress:
+                progress(path, rows, False)
         if progress:
-            progress(path, records)
+            progress(path, rows, True)
     return dict(sent)
+
+
+def _parts(importer: Importer, path: Path) -> Rows:
+    """Tables of at most ``SLICE_ROWS`` rows; empty ones are left out."""
+    for stream, table in importer.read(path):
+        for start in range(0, table.num_rows, SLICE_ROWS):
+            yield stream, table.slice(start, SLICE_ROWS)
 
 
 def _walk(paths: Iterable[Path]) -> Iterable[Path]:

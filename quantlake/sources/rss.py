@@ -15,11 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
-import pyarrow as pa
 
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.alt import news
-from quantlake.sources.importers import Importer, Recognised, sha256, typed
+from quantlake.sources.importers import Importer, Recognised, Rows, sha256, typed
 
 PUBLISHERS = {"nasdaq.com": "nasdaq", "seekingalpha.com": "seeking_alpha", "finance.yahoo.com": "yahoo_finance"}
 STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -39,11 +38,11 @@ def recognise(path: Path) -> Recognised:
     with path.open("rb") as file:
         head = file.read(SNIFFED_BYTES)
     plain = _plain(head.decode("utf-8-sig", errors="replace"))
-    return Importer("RSS items", news.raw, read) if re.match(r"\s*\[\s*\{", plain) and '"pubDate"' in plain else None
+    return Importer("RSS items", read) if re.match(r"\s*\[\s*\{", plain) and '"pubDate"' in plain else None
 
 
-def read(path: Path) -> pa.Table:
-    """The items of one feed file, typed as ``news.raw``, in file order; an item's number is its ``line_number``.
+def read(path: Path) -> Rows:
+    """The items of one feed file, one table typed as ``news.raw``, in file order; an item's number is its ``line_number``.
 
     ``known_at`` is the time of publication, the only one the file has. Raises ``QuantLakeError`` naming file and line or item.
     """
@@ -58,7 +57,7 @@ def read(path: Path) -> pa.Table:
         source_version=pl.lit(sha256(content)),
         line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
     ).with_columns(source_records=pl.len().over("partition_date").cast(pl.Int64))
-    return typed(news.raw, rows)
+    yield news.raw, typed(news.raw, rows)
 
 
 def _items(content: bytes, path: Path) -> list[Any]:

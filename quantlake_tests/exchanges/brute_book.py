@@ -41,6 +41,7 @@ class Book:
     venue: str
     synced: bool = False
     last_update_id: int | None = None
+    connection: str | None = None  # that the diffs since the snapshot came over
     fresh: bool = False  # no diff has been applied since the snapshot
     sides: dict[str, dict[Decimal, Level]] = field(default_factory=lambda: {"bid": {}, "ask": {}})
     prices: dict[tuple[str, str], Decimal] = field(default_factory=dict)  # of (side, level_id)
@@ -52,11 +53,13 @@ class Book:
             self.begin(message)
             waiting, self.waiting = self.waiting, []
             return [self.top(message), *(top for diff in waiting for top in self.receive(diff))]
-        if not self.synced:
-            if self.venue in BUFFERED:
+        if message[0]["connection_id"] != self.connection:
+            if self.connection is not None:  # what was sent between the two is not known
+                self.synced, self.waiting = False, []
+            self.connection = message[0]["connection_id"]
+        if not self.synced or not self.counts(message[0]):
+            if not self.synced and self.venue in BUFFERED:
                 self.waiting.append(message)
-            return []
-        if not self.counts(message[0]):
             return []
         for row in message:
             self.change(row)
@@ -65,6 +68,7 @@ class Book:
 
     def begin(self, message: list[Row]) -> None:
         self.sides, self.prices = {"bid": {}, "ask": {}}, {}
+        self.connection = self.connection if self.waiting else None
         self.synced, self.fresh, self.last_update_id = True, True, message[0]["last_update_id"]
         for row in message:
             self.change(row)

@@ -116,3 +116,22 @@ def test_books_from_the_rows_equal_what_the_library_made(venue: str) -> None:
 def test_every_checksum_that_kraken_sent_is_that_of_the_book() -> None:
     sent = [top.checksum_ok for top in brute_book.tops(rows_of("KRAKEN", exchanges.book_deltas).to_dicts())]
     assert (sent.count(True), sent.count(False), sent.count(None)) == (4_269, 0, 10)
+
+
+@pytest.mark.parametrize("venue", captured.VENUES)
+def test_no_book_is_ever_crossed_or_locked(venue: str) -> None:
+    tops = brute_book.tops(rows_of(venue, exchanges.book_deltas).to_dicts())
+    assert [top for top in tops if top.bid_price is None or top.ask_price is None or top.bid_price >= top.ask_price] == []
+
+
+def test_coinbases_tickers_are_the_tops_of_its_books() -> None:
+    """Another answer that the venue itself gives; the ten tickers that open subscriptions are of the last trade before."""
+    before: dict[str, list[tuple[int, Decimal | None, Decimal | None]]] = defaultdict(list)
+    for top in brute_book.tops(rows_of("COINBASE", exchanges.book_deltas).to_dicts()):
+        before[top.symbol].append((int(top.message_key.rpartition(":")[2]), top.bid_price, top.ask_price))
+    history = rows_of("COINBASE", exchanges.trades).filter("is_snapshot").select("symbol", "sequence")
+    quotes = rows_of("COINBASE", exchanges.quotes).join(history, on=["symbol", "sequence"], how="anti").to_dicts()
+    assert len(quotes) == 97
+    for quote in quotes:
+        last = [top for top in before[quote["symbol"]] if top[0] < quote["line_number"]][-1]
+        assert last[1:] == (quote["bid_price"], quote["ask_price"])

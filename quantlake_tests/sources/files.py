@@ -1,7 +1,14 @@
-"""Small made files of the formats that importers know."""
+"""Small made files of the formats that importers know, and what an importer reads of a file."""
 
 import zipfile
 from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from quantlake.contract import Stream
+from quantlake.contract.wire import wire_arrow
+from quantlake.sources.importers import Rows
 
 EQUITY = "14430270,1815200,283,P,20002020,0\n14450472,1818000.5,500,P,,1"
 CRYPTO = "0,611.78,0.00000001\n86399999,611.9,1.5"
@@ -10,7 +17,38 @@ ITEM = {"title": "A", "link": "https://www.nasdaq.com/a", "guid": "g", "pubDate"
 
 def zipped(path: Path, member: str, content: str | bytes) -> Path:
     """A zip of one member at ``path``."""
+    return zipped_all(path, {member: content})
+
+
+def zipped_all(path: Path, members: dict[str, str] | dict[str, bytes] | dict[str, str | bytes]) -> Path:
+    """A zip of these members at ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(member, content)
+        for member, content in members.items():
+            archive.writestr(member, content)
     return path
+
+
+def table(stream: Stream, rows: Rows) -> pa.Table:
+    """All rows of a file, which are of this stream and have its types."""
+    parts = list(rows)
+    assert {s.path for s, _ in parts} == {stream.path}
+    assert all(part.schema == wire_arrow(stream) for _, part in parts)
+    return pa.concat_tables([part for _, part in parts])
+
+
+def frame(stream: Stream, rows: Rows) -> pl.DataFrame:
+    return pl.DataFrame(table(stream, rows))
+
+
+def lines_of(path: Path) -> list[list[str]]:
+    """The cells of every record of a zip's members, one after the other."""
+    with zipfile.ZipFile(path) as archive:
+        return [line.split(",") for name in archive.namelist() for line in archive.read(name).decode().splitlines()]
+
+
+def require_counted(rows: pl.DataFrame) -> None:
+    """``source_records`` is what it says, and no row is without its place."""
+    assert rows.filter(pl.col("source_records") != pl.len().over("source_name", "partition_date")).is_empty()
+    assert not rows.select("source_name", "line_number", "item_index").is_duplicated().any()
+    assert rows["source_version"].str.contains("^[0-9a-f]{64}$").all()
