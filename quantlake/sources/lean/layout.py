@@ -85,14 +85,14 @@ def member(name: str) -> Member | None:
 
 
 def completed(found: Member, path: Path, head: Sequence[str]) -> Member | None:
-    """With what the name of an hour or daily member does not say; None: its lines are no such bars."""
+    """With what the name of an hour or daily member does not say; None: its first line is no such bar."""
     if found.step:
         return found
-    stamps = [STAMP.match(line) for line in head]
-    if not all(stamps) or not stamps:
+    stamps = [stamp for line in head if (stamp := STAMP.match(line))]
+    if not head or not STAMP.match(head[0]):
         return None
     by_folder = next((step for step in UNDATED_STEPS if step in _folders(path)), None)
-    by_content: Step = "daily" if all(s and s[1] == "00:00" for s in stamps) else "hour"
+    by_content: Step = "daily" if all(stamp[1] == "00:00" for stamp in stamps) else "hour"
     what: What | None = {6: "trade", 11: "quote", 2: "openinterest"}.get(head[0].count(",") + 1)  # type: ignore[assignment]
     return replace(found, step=by_folder or by_content, what=found.what or what or "trade")
 
