@@ -113,7 +113,8 @@ def test_a_side_that_was_absent_has_no_prices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "found"), [
-    ("0,1,1,1,1,1,1,1,1,1,1\n60000,1,,1,1,1,1,1,1,1,1", "line 2: the bid has some prices and not others"),
+    ("0,1,1,1,1,1,1,1,1,1,1\n60000,1,,1,1,1,1,1,1,1,1", "line 2: the bid has some of its prices and size and not others"),
+    ("0,1,1,1,1,1,1,1,1,1,", "line 1: the ask has some of its prices and size and not others"),
     ("0,1,1,1,1,1,1,1,1,1,1\n60000,1,1,1,1,1", "line 2 has 6 columns, not 11"),
     ("0,1,1,1,1,1,1,1,1,1,x", "line 1: ask_size cannot be 'x'"),
     ("99999999,1,1,1,1,1,1,1,1,1,1", "line 1: 99999999 ms is no time of 2013-10-07"),

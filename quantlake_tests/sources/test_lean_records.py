@@ -9,7 +9,7 @@ from quantlake.sources import lean
 from quantlake_tests.sources.files import zipped
 
 NUMBER = st.from_regex(r"[0-9]{1,7}(\.[0-9]{1,8})?", fullmatch=True).filter(str.isascii)
-BAD = st.sampled_from(["", "x", "-", "1.2.3", "nan", "99999999999", "é"])
+BAD = st.sampled_from(["", "x", "-", "1.2.3", "nan", "9" * 25, "é"])
 STEPS = {"tick": "20131007_{s}_tick_{w}{c}.csv", "minute": "20131007_{s}_minute_{w}{c}.csv", "daily": "{s}_{w}{c}.csv"}
 KINDS = [
     (market, step, what, columns)
