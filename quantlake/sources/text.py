@@ -73,9 +73,10 @@ def _wide(text: pl.Series, where: str, shift: int, line_numbers: pl.Series, floa
     places = 18 - shift
     parts = text.str.extract_groups(r"^-?0*(?<whole>[0-9]*)(?:\.(?<places>[0-9]*?)0*)?(?:[eE](?<exponent>[+-]?[0-9]+))?$").struct.unnest()
     whole, fraction = (parts[c].fill_null("") for c in ("whole", "places"))
-    exponent = parts["exponent"].cast(pl.Int64).fill_null(0)
-    significant = (whole + fraction).str.strip_chars_start("0").str.len_bytes()
-    for row in (whole.str.len_bytes().cast(pl.Int64) + exponent > INTEGER_DIGITS + shift).arg_true().head(1):
+    significant = (whole + fraction).str.strip_chars_start("0").str.len_bytes().cast(pl.Int64)
+    text = text.set(significant == 0, "0")
+    exponent = parts["exponent"].cast(pl.Int64).fill_null(0).set(significant == 0, 0)
+    for row in (significant - fraction.str.len_bytes().cast(pl.Int64) + exponent > INTEGER_DIGITS + shift).arg_true().head(1):
         raise QuantLakeError(f"{where} line {line_numbers[row]}: {text[row]} is too large for decimal(38,18)")
     tiny = fraction.str.len_bytes().cast(pl.Int64) - exponent > WIDE_PLACES
     wide = pc.cast(_arrow(pl.select(pl.when(~tiny).then(text)).to_series()), pa.decimal256(76, WIDE_PLACES))

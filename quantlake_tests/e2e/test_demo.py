@@ -34,7 +34,7 @@ def test_recorded_ticks_and_news_arrive_whole() -> None:
     with commands() as ql:
         shown = ql.run("demo", "--data", str(data), seconds=280).stdout
         assert "all is as it should be" in shown
-        assert "LEAN tick quotes" in shown  # what has no format is named
+        assert "Databento mbp-10" in shown  # what has no format is named
         home = Commands(ql.home / "demo")
         rows = home.sql("select symbol, partition_date, count(*) n from curated_market_trades group by all")
         assert {(r["symbol"], r["partition_date"]): r["n"] for r in rows} == RECORDS

@@ -43,6 +43,7 @@ def test_every_recorded_zip_has_an_importer() -> None:
     ("coinbase/second/btcusd/x.zip", "20161007_btcusd_second_trade.csv", "0,1,1,1,1,1", "LEAN crypto second bars of trades"),
     ("oanda/minute/eurusd/x.zip", "20140501_eurusd_minute_quote.csv", QUOTE_BAR, "LEAN forex minute bars of quotes"),
     ("my-futures/comex/tick/gc/x.zip", "20131007_gc_tick_quote_201312.csv", "0,1,2,3,4,,0", "LEAN future tick quotes"),
+    ("future/cme/tick/es/x.zip", "20131007_es_tick_quote_201312_20131220.csv", "0,1,2,3,4,,,0", "LEAN future tick quotes"),
     ("future/cme/daily/es_trade.zip", "es_trade_201312.csv", "20131007 00:00,1,1,1,1,1", "LEAN future daily bars of trades"),
     ("equity/usa/hour/ibm.zip", "ibm.csv", "20131007 00:00,1,1,1,1,1", "LEAN equity hour bars of trades"),
     ("x.zip", "ibm.csv", "20131007 09:00,1,1,1,1,1", "LEAN equity hour bars of trades"),

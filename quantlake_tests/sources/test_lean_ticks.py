@@ -126,7 +126,7 @@ def test_quotes_of_crypto_and_futures(tmp_path: Path) -> None:
     assert crypto.select(columns).rows() == [
         (Decimal("1.5"), Decimal(2), None, None, True), (None, None, Decimal("0.00001"), Decimal(0), False)
     ]
-    future = zipped(tmp_path / "future/cme/tick/es/a.zip", "20131007_es_tick_quote_201312.csv", "0,-1.25,2,1.5,3,usa,0")
+    future = zipped(tmp_path / "future/cme/tick/es/a.zip", "20131007_es_tick_quote_201312_20131220.csv", "0,-1.25,2,1.5,3,usa,0")
     assert frame(quotes.raw, lean.read(future)).select(*columns, "exchange", "symbol").rows() == [
         (Decimal("-1.25"), Decimal(2), Decimal("1.5"), Decimal(3), False, "usa", "ES201312")
     ]

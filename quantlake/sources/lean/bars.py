@@ -67,9 +67,10 @@ def _side(found: pl.DataFrame, side: str, number: int, file: File) -> pl.DataFra
     prices = [exact(_number(found[f"{side}_{name}"]), file.where, file.price_shift) for name in PRICES]
     columns = pl.DataFrame(dict(zip(PRICES, prices, strict=True)) | {"volume": exact(_number(found[f"{side}_size"]), file.where)})
     empty = columns.select(pl.sum_horizontal(pl.col(c).is_null() for c in PRICES)).to_series()
-    for row in ((empty > 0) & (empty < len(PRICES))).arg_true().head(1):
-        cut = ",".join(found.row(row))[:SHOWN]
-        raise QuantLakeError(f"{file.where} line {row + 1}: the {side} has some prices and not others: {cut!r}")
+    cut = (empty > 0) & (empty < len(PRICES)) | (empty == 0) & columns["volume"].is_null()
+    for row in cut.arg_true().head(1):
+        printed = ",".join(found.row(row))[:SHOWN]
+        raise QuantLakeError(f"{file.where} line {row + 1}: the {side} has some of its prices and size and not others: {printed!r}")
     absent = pl.all_horizontal(pl.col(c).is_null() | (pl.col(c) == 0) for c in PRICES)
     shown = columns.select(pl.when(~absent).then(pl.col(c)).alias(c) for c in (*PRICES, "volume"))
     return shown.with_columns(price_type=pl.lit(side), item_index=pl.lit(number, pl.Int64))

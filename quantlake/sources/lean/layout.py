@@ -4,7 +4,8 @@ Here: member names, asset class, market, resolution. Not here: reading of record
 
 LEAN's layout is ``<asset class>/<market>/<resolution>/<symbol>/<date>_<what>.zip``, hour and daily files without symbol folder and
 date. A folder need not be called exactly as LEAN does (``lean_equity_us/minute/ibm``); without any, columns tell what can be told.
-Members: ``20131007_ibm_minute_trade.csv``, ``20131007_ibm_Trade_Tick.csv``, ``20131007_gc_tick_trade_201312.csv``, ``ibm.csv``.
+Members: ``20131007_ibm_minute_trade.csv``, ``20131007_ibm_Trade_Tick.csv``, ``20131007_gc_tick_trade_201312.csv`` (newer ones
+``.._201312_20131227.csv``), ``ibm.csv``.
 Format: https://github.com/QuantConnect/Lean/tree/master/Data (readme of each asset class), ``Common/Util/LeanData.cs``.
 """
 
@@ -25,7 +26,7 @@ DATED = re.compile(
 )
 UNDATED = re.compile(r"(?P<symbol>[^_/]+)(?:_(?P<what>trade|quote|openinterest)(?:_(?P<contract>.+))?)?\.csv", re.IGNORECASE)
 STAMP = re.compile(r"\d{8} (\d\d:\d\d),")
-CONTRACT_MONTH = re.compile(r"\d{6}(\d\d)?")
+CONTRACT = re.compile(r"(?P<month>\d{6}|\d{8})(?:_\d{8})?")
 UNDATED_STEPS: tuple[Step, ...] = ("hour", "daily")
 CLASSES: dict[str, AssetClass] = {
     **dict.fromkeys(("equity", "equities"), "equity"), **dict.fromkeys(("forex", "fx"), "forex"), "crypto": "crypto",
@@ -50,7 +51,10 @@ CLASS_OF_COLUMNS: dict[tuple[str, int], AssetClass] = {
 
 @dataclass(frozen=True)
 class Member:
-    """What a member's name says; ``step`` and ``what`` are null where only content or folders can."""
+    """What a member's name says; ``step`` and ``what`` are null where only content or folders can.
+
+    ``contract`` is a future's month (``201312``) or month and expiry (``201312_20131227``), or an option's right, strike and expiry.
+    """
 
     name: str
     symbol: str
@@ -58,6 +62,12 @@ class Member:
     date: str
     step: Step | None
     what: What | None
+
+    @property
+    def printed_symbol(self) -> str:
+        """In upper case, a future's with its contract month."""
+        contract = CONTRACT.fullmatch(self.contract)
+        return (self.symbol + (contract["month"] if contract else "")).upper()
 
 
 @dataclass(frozen=True)
@@ -85,14 +95,14 @@ def member(name: str) -> Member | None:
 
 
 def completed(found: Member, path: Path, head: Sequence[str]) -> Member | None:
-    """With what the name of an hour or daily member does not say; None: its lines are no such bars."""
+    """With what the name of an hour or daily member does not say; None: its first line is no such bar."""
     if found.step:
         return found
-    stamps = [STAMP.match(line) for line in head]
-    if not all(stamps) or not stamps:
+    stamps = [stamp for line in head if (stamp := STAMP.match(line))]
+    if not head or not STAMP.match(head[0]):
         return None
     by_folder = next((step for step in UNDATED_STEPS if step in _folders(path)), None)
-    by_content: Step = "daily" if all(s and s[1] == "00:00" for s in stamps) else "hour"
+    by_content: Step = "daily" if all(stamp[1] == "00:00" for stamp in stamps) else "hour"
     what: What | None = {6: "trade", 11: "quote", 2: "openinterest"}.get(head[0].count(",") + 1)  # type: ignore[assignment]
     return replace(found, step=by_folder or by_content, what=found.what or what or "trade")
 
@@ -102,7 +112,7 @@ def kind(found: Member, path: Path, head: Sequence[str]) -> Kind | str:
     assert found.step is not None  # completed() has seen to it
     assert found.what is not None
     words = _words(found.step, found.what)
-    if found.contract and not CONTRACT_MONTH.fullmatch(found.contract):
+    if found.contract and not CONTRACT.fullmatch(found.contract):
         return f"LEAN option {words}"
     asset_class, market, other = _of_folders(path, found)
     if other:

@@ -101,7 +101,7 @@ def located(rows: pl.DataFrame, wall: pl.Series, file: File) -> pl.DataFrame:
     return counted(rows.with_columns(
         source=pl.lit("lean"),
         venue=pl.lit(file.kind.market),
-        symbol=pl.lit((file.member.symbol + file.member.contract).upper()),
+        symbol=pl.lit(file.member.printed_symbol),
         event_time_source=pl.lit("file"),
         partition_date=_partition_dates(rows["event_time"], wall, file.kind),
         source_name=pl.lit(file.source_name),

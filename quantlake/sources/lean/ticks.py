@@ -3,7 +3,7 @@
 Here: their columns. Not here: bars, clocks (rows.py).
 
 - Trades of equities and futures: ``ms,price,size,exchange,conditions,suspicious``; of crypto ``ms,price,size[,suspicious]``.
-- Quotes of equities: ``ms,bid,bid size,ask,ask size,exchange,condition,suspicious``, of futures without the condition, of crypto
+- Quotes of equities: ``ms,bid,bid size,ask,ask size,exchange,condition,suspicious``, of futures with or without the condition, of crypto
   ``ms,bid,bid size,ask,ask size[,suspicious]``, of forex ``ms,bid,ask``. A price of 0 says that the row is not of this side.
 - Open interest: ``ms,contracts``.
 
@@ -30,7 +30,7 @@ COLUMNS: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
     ("future", "trade"): (TRADE,),
     ("crypto", "trade"): (TRADE[:3], (*TRADE[:3], "suspicious")),
     ("equity", "quote"): ((*QUOTE, "exchange", "conditions", "suspicious"),),
-    ("future", "quote"): ((*QUOTE, "exchange", "suspicious"),),
+    ("future", "quote"): ((*QUOTE, "exchange", "suspicious"), (*QUOTE, "exchange", "conditions", "suspicious")),
     ("crypto", "quote"): (QUOTE, (*QUOTE, "suspicious")),
     ("forex", "quote"): (("ms", "bid", "ask"),),
     ("future", "openinterest"): (("ms", "value"),),
