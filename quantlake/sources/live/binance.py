@@ -34,10 +34,8 @@ class Continuity:
         """Whether an update leads on; after False the symbol needs a snapshot."""
         if self.last is not None and last <= self.last:
             return True
-        if self.last is None:
-            whole = self.snapshot is None or first <= self.snapshot + 1
-        else:
-            whole = first == self.last + 1
+        bridges = self.snapshot is None or first <= self.snapshot + 1
+        whole = bridges if self.last is None else first == self.last + 1
         if self.first is None or not whole:
             self.first = first
         if not whole:
@@ -58,19 +56,19 @@ class Watch:
         self._books = {w.symbol: Continuity() for w in wanted if w.channel == "book"}
 
     def see(self, payload: str) -> Sequence[Notice]:
-        if payload.startswith('{"stream":'):
-            if "@depth" not in payload[:80]:
-                return ()
-            data = json.loads(payload)["data"]
-            symbol, book = data["s"], self._books[data["s"]]
-            before = book.last if book.last is not None else book.snapshot
-            if book.update(data["U"], data["u"]):
-                return ()
-            return (Notice("resync", f"{symbol}: updates {data['U']} to {data['u']} follow {before}", symbol),)
+        if payload.startswith('{"stream":') and "@depth" not in payload[:80]:
+            return ()
         said = json.loads(payload)
-        if "code" in said or "error" in said:
-            return (Notice("error", payload[:300]),)
-        return ()
+        data = said.get("data")
+        if data is None:
+            return (Notice("error", payload[:300]),) if "code" in said or "error" in said else ()
+        symbol, book = data.get("s"), self._books.get(data.get("s"))
+        if book is None or data.get("e") != "depthUpdate":
+            return ()
+        before = book.last if book.last is not None else book.snapshot
+        if book.update(data["U"], data["u"]):
+            return ()
+        return (Notice("resync", f"{symbol}: updates {data['U']} to {data['u']} follow {before}", symbol),)
 
     def see_snapshot(self, symbol: str, payload: str) -> Sequence[Notice]:
         last = json.loads(payload)["lastUpdateId"]
@@ -104,10 +102,8 @@ VENUE = Venue(
     sends=Allowance(4, 1),  # 5 a second, pings and pongs counted
     connects=Allowance(150, 300),  # 300 in 5 minutes from one address, of which other processes have half
     spelled=spelled,
-    address=address,
-    subscribe=lambda wanted: [],  # the address did
-    resubscribe=lambda symbol: [],
     watch=Watch,
+    address=address,  # and that subscribes; a new snapshot is a REST request
     rest=Rest(
         url="https://api.binance.com",
         weights=Allowance(3000, 60),  # half of the 6,000 a minute and address

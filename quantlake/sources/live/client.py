@@ -49,11 +49,12 @@ class Client:
         )  # fmt: skip
         sending = asyncio.ensure_future(delivery.run())
         reading = [asyncio.ensure_future(Connection(feed, group).run()) for group in self._wanted]
+        read = asyncio.gather(*reading)
         try:
-            await asyncio.wait({sending, *reading}, return_when=asyncio.FIRST_EXCEPTION if not sending.done() else asyncio.ALL_COMPLETED)
+            await asyncio.wait({sending, read}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.set()
-            await asyncio.gather(*reading, return_exceptions=True)
+            await asyncio.gather(read, *reading, return_exceptions=True)
             delivery.close()
             await asyncio.gather(sending, return_exceptions=True)
             if requests:

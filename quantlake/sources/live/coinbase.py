@@ -27,7 +27,7 @@ class Watch:
         self._sequences: dict[tuple[str, str], int] = {}
 
     def see(self, payload: str) -> Sequence[Notice]:
-        if payload.startswith('{"type":"l2update"') or payload.startswith('{"type":"snapshot"'):
+        if payload.startswith(('{"type":"l2update"', '{"type":"snapshot"')):
             return ()
         message = json.loads(payload)
         kind = message["type"]
@@ -82,7 +82,6 @@ VENUE = Venue(
     sends=Allowance(20, 1),  # of 100 a second and address; a subscription is due in 5 s
     connects=Allowance(4, 1),  # of 8 a second and address
     spelled=lambda symbol: "-".join(base_and_quote(symbol)),
-    address=lambda base, wanted: base,
     subscribe=subscribe,
     resubscribe=resubscribe,
     watch=Watch,

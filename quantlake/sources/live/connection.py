@@ -210,7 +210,8 @@ class Session:
     async def _snapshot(self, symbol: str) -> None:
         """Ask for a snapshot by REST, and again where it does not reach the updates."""
         rest, requests = self._feed.venue.rest, self._feed.requests
-        assert rest and requests
+        assert rest
+        assert requests
         self._syncing[symbol] = float("inf")
         path, weight = rest.snapshot(symbol)
         received, body = await requests.get(path, weight)

@@ -140,7 +140,11 @@ class Delivery:
 
     @property
     def _abandoned(self) -> bool:
-        return self._abandon.is_set() or (self._deadline is not None and time.monotonic() > self._deadline)
+        return self._abandon.is_set() or self._left == 0
+
+    @property
+    def _left(self) -> float:
+        return max(self._deadline - time.monotonic(), 0.0) if self._deadline is not None else float("inf")
 
     def _taken(self) -> list[Inbox]:
         left, parts = SEND_MESSAGES, []
@@ -175,7 +179,7 @@ class Delivery:
                 self._teller.error(f"not delivered, and tried again until it is: {error}")
             self._stats.trouble = str(error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._abandon.wait(), backoff.next())
+                await asyncio.wait_for(self._abandon.wait(), min(backoff.next(), self._left))
 
     async def _apart(self, parts: list[Inbox], error: Exception) -> None:
         """A message is larger than the broker takes: all others are sent, this one is lost, and said by its key."""

@@ -122,7 +122,6 @@ VENUE = Venue(
     sends=Allowance(1, 1),  # a moving limit, whose words are "Exceeded msg rate"
     connects=Allowance(60, 600),  # about 150 in 10 minutes from one address, else it is banned for 10
     spelled=spelled,
-    address=lambda base, wanted: base,
     subscribe=subscribe,
     resubscribe=resubscribe,
     watch=Watch,

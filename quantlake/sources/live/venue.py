@@ -75,6 +75,16 @@ class Rest:
     refuses: Callable[[int, str], str | None]
 
 
+def base_alone(base: str, _: Sequence[Wanted]) -> str:
+    """The address of a feed whose subscriptions are sent."""
+    return base
+
+
+def nothing(_: object) -> list[str]:
+    """No message, where something else does it."""
+    return []
+
+
 @dataclass(frozen=True)
 class Venue:
     """An exchange's public feed. ``source`` is the parser of its messages (quantlake/exchanges).
@@ -92,10 +102,10 @@ class Venue:
     sends: Allowance
     connects: Allowance
     spelled: Callable[[str], str]
-    address: Callable[[str, Sequence[Wanted]], str]
-    subscribe: Callable[[Sequence[Wanted]], list[str]]
-    resubscribe: Callable[[str], list[str]]
     watch: Callable[[Sequence[Wanted]], Watch]
+    address: Callable[[str, Sequence[Wanted]], str] = base_alone
+    subscribe: Callable[[Sequence[Wanted]], list[str]] = nothing
+    resubscribe: Callable[[str], list[str]] = nothing
     rest: Rest | None = None
 
 
