@@ -8,6 +8,7 @@ import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -51,7 +52,8 @@ class Client:
         reading = [asyncio.ensure_future(Connection(feed, group).run()) for group in self._wanted]
         read = asyncio.gather(*reading)
         try:
-            await asyncio.wait({sending, read}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {sending, read}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.set()
             await asyncio.gather(read, *reading, return_exceptions=True)
