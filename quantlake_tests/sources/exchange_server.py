@@ -87,9 +87,9 @@ class ExchangeServer:
     """Context manager; ``connections`` and ``requests`` (time, path) are what it saw."""
 
     def __init__(
-        self, scripts: Sequence[Iterable[Step]], rest: Callable[[str], Answer] = answering({}), certificate: Path | None = None, *, forever: bool = False
+        self, scripts: Sequence[Iterable[Step]], rest: Callable[[str], Answer] | None = None, certificate: Path | None = None, *, forever: bool = False
     ) -> None:
-        self._scripts, self._rest, self._certificate, self._forever = scripts, rest, certificate, forever
+        self._scripts, self._rest, self._certificate, self._forever = scripts, rest or answering({}), certificate, forever
         self.connections: list[Seen] = []
         self.requests: list[tuple[float, str]] = []
         self._up, self._loop = threading.Event(), asyncio.new_event_loop()
@@ -149,6 +149,7 @@ class ExchangeServer:
                     await self._step(socket, seen, step)
                 if not self._forever:
                     break
+                await asyncio.sleep(0.001)  # a send need not yield, and the client's end has to be heard
             await socket.wait_closed()
         except (ConnectionClosed, ConnectionError):
             pass

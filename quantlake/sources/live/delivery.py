@@ -51,7 +51,7 @@ class Inbox:
 
 
 def rows(part: Inbox) -> pa.Table:
-    """Messages as rows of ``raw/market/exchange_messages``; ``channel`` is null where there is no parser for the source."""
+    """Messages as rows of ``raw/market/exchange_messages``."""
     number = pl.int_range(part.first, part.first + len(part.times), dtype=pl.Int64, eager=True)
     frame = pl.DataFrame({"payload": part.payloads, "line_number": number, "received": pl.Series(part.times, dtype=pl.Int64)}).with_columns(
         source=pl.lit(part.source),
@@ -67,10 +67,17 @@ def rows(part: Inbox) -> pa.Table:
     if part.channels is not None:
         frame = frame.with_columns(channel=pl.Series(part.channels, dtype=pl.String), url=part.url + pl.Series(part.channels, dtype=pl.String))
     else:
-        module = MODULES.get(part.source)
-        named: pl.Expr = pl.lit(None, pl.String) if module is None else module.channel(pl.col("payload"))
-        frame = frame.with_columns(channel=named, url=pl.lit(part.url))
+        frame = frame.with_columns(channel=_named(part.source, frame["payload"]), url=pl.lit(part.url))
     return typed(raw, complete(frame))
+
+
+def _named(source: str, payloads: pl.Series) -> pl.Series:
+    """What messages name their channels; null where there is no parser, or where one of them is beyond it: it is sent on all the same."""
+    module = MODULES.get(source)
+    if module is not None:
+        with contextlib.suppress(pl.exceptions.PolarsError):
+            return payloads.to_frame().select(module.channel(pl.col(payloads.name))).to_series()
+    return pl.Series([None] * len(payloads), dtype=pl.String)
 
 
 class Delivery:
