@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 STREAM = "market/exchange_messages"
 LOOK_SECONDS = 0.5
 SAID_SECONDS = 5.0  # where no terminal shows a live line
-FILE_SECONDS = 2.0
+FILE_SECONDS = 1.0
 RATE_SECONDS = 10.0
 
 

@@ -264,11 +264,12 @@ def test_what_cannot_be_delivered_at_the_end_is_counted() -> None:
 
     try:
         with ExchangeServer([inbound("KRAKEN.ws.49.0")[:5]]) as server:
-            client = client_of(server, "kraken", "XMR-USD", received, send=send)
-            took = run(client, lambda: client.stats.messages == 5)
+            client = client_of(server, "kraken", "XMR-USD", received, send=send, tuning=replace(SOON, slow_seconds=0.2))
+            took = run(client, lambda: client.stats.messages == 5 and client.stats.trouble != "")
     finally:
         hanging.set()
     assert (client.stats.lost, client.stats.acknowledged) == (5, 0) and took < 2
+    assert received.said == ["error: not delivered, and tried until it is: the broker has acknowledged nothing for 0.2 s"]
 
 
 def test_a_message_larger_than_the_broker_takes_is_the_only_one_lost() -> None:

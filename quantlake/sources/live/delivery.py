@@ -182,9 +182,7 @@ class Delivery:
                 await self._apart(parts, error)
                 return
             self._stats.retries += 1
-            if not self._stats.trouble:
-                self._teller.error(f"not delivered, and tried again until it is: {error}")
-            self._stats.trouble = str(error)
+            self._undelivered(str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._abandon.wait(), min(backoff.next(), self._left))
 
@@ -224,7 +222,10 @@ class Delivery:
                 loop.call_soon_threadsafe(report, found)
 
         threading.Thread(target=run, daemon=True, name="delivery").start()
+        began = time.monotonic()
         while not done.done():
+            if time.monotonic() - began > self._tuning.slow_seconds and not self._stats.trouble:
+                self._undelivered(f"the broker has acknowledged nothing for {self._tuning.slow_seconds:g} s")
             if self._abandoned:
                 return ABANDONED
             await asyncio.wait({done}, timeout=0.1 if self._close.is_set() else 0.5)
@@ -232,6 +233,11 @@ class Delivery:
         if found is not None and not isinstance(found, QuantLakeError):
             raise found
         return found
+
+    def _undelivered(self, why: str) -> None:
+        if not self._stats.trouble:
+            self._teller.error(f"not delivered, and tried until it is: {why}")
+        self._stats.trouble = why
 
     def _acknowledged(self, parts: list[Inbox]) -> None:
         self._settled(sum(len(p.times) for p in parts), sum(map(len, (text for p in parts for text in p.payloads))))

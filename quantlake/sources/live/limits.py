@@ -24,6 +24,7 @@ class Tuning:
     batch_messages: int = 2_000
     buffer_messages: int = 200_000
     buffer_bytes: int = 256 << 20
+    slow_seconds: float = 5.0  # a send that takes longer is said
     grace_seconds: float = 3.0  # for what is not delivered at the stop
     close_seconds: float = 1.0  # for the exchange's answer to our close
     first_delay: float = 0.5
