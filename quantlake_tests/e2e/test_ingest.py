@@ -181,3 +181,23 @@ def test_a_broker_that_is_gone_is_said_and_what_is_lost_is_counted() -> None:
         assert summary["lost"] == lost >= 1 and took < 5
         assert f"quantlake: {lost} of {summary['messages']} messages were received and not acknowledged by the broker" in said, said
         assert not home.files
+
+
+@pytest.mark.faults
+def test_embedded_servers_that_stop_and_start_again_lose_nothing_of_it() -> None:
+    script: list[Step] = [*inbound("KRAKEN.ws.48.0")[:3], Pause(0.02)]
+    with commands() as ql:
+        authority = Authority(ql.folder / "authority")
+        with ExchangeServer([script], certificate=authority.issue("exchange"), forever=True) as server:
+            arguments = ["ingest", *KRAKEN, "--url", server.url, "--ca-file", str(authority.file), "--json"]
+            with ql.serving("up"):
+                process = subprocess.Popen([str(BIN / "quantlake"), *arguments], env=ql.environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+                wait_for(lambda: len(server.sent) > 300, 30)
+            with ql.serving("up"):
+                sent = len(server.sent)
+                wait_for(lambda: any(json.loads(f.read_text())["acknowledged"] > sent for f in (ql.home / "run").glob("ingest-*.json")), 60)
+                process.send_signal(signal.SIGTERM)
+                out, _ = process.communicate(timeout=30)
+            summary = json.loads(out)
+            found = ql.sql("select line_number from raw_market_exchange_messages")
+    assert summary["lost"] == 0 and sorted({r["line_number"] for r in found}) == list(range(1, summary["messages"] + 1))
