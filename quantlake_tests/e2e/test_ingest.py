@@ -115,10 +115,10 @@ def test_snapshots_of_binance_land_beside_its_messages(home: Home) -> None:
     messages, books, before = inbound("BINANCE.ws.1.0"), snapshots(), home.landed()
     refused = iter([(429, {"Retry-After": "1"}, "{}")])
     answer = answering(books)
-    with ExchangeServer([messages], lambda path: next(refused, None) or answer(path), home.certificate) as server:
-        with home.ingesting(server, "binance", "--symbols", "NKN-USDT,BLZ-ETH,LRC-BTC,RUNE-EUR") as process:
-            wait_for(lambda: home.told()["acknowledged"] == 269, 30)
-            summary, said, _ = ended(process)
+    exchange = ExchangeServer([messages], lambda path: next(refused, None) or answer(path), home.certificate)
+    with exchange as server, home.ingesting(server, "binance", "--symbols", "NKN-USDT,BLZ-ETH,LRC-BTC,RUNE-EUR") as process:
+        wait_for(lambda: home.told()["acknowledged"] == 269, 30)
+        summary, said, _ = ended(process)
     exactly(new(home, before), [messages])
     exactly(new(home, before, "rest"), [list(books.values())])
     assert (summary["snapshots"], summary["gaps"], summary["errors"]) == (4, 0, 1) and "asked again in 1 s" in said

@@ -49,7 +49,7 @@ class Await:
     words: str
 
 
-Step = str | Pause | Cut | Ping | Await
+Step = str | bytes | Pause | Cut | Ping | Await
 Answer = tuple[int, dict[str, str], str]
 
 
@@ -84,12 +84,15 @@ class Seen:
 
 
 class ExchangeServer:
-    """Context manager; ``connections`` and ``requests`` (time, path) are what it saw."""
+    """Context manager; ``connections`` and ``requests`` (time, path) are what it saw. ``refusals``: answers to the first attempts to connect;
+    bytes in a script are sent as text, be they UTF-8 or not."""
 
     def __init__(
-        self, scripts: Sequence[Iterable[Step]], rest: Callable[[str], Answer] | None = None, certificate: Path | None = None, *, forever: bool = False
-    ) -> None:
+        self, scripts: Sequence[Iterable[Step]], rest: Callable[[str], Answer] | None = None, certificate: Path | None = None, *, forever: bool = False,
+        refusals: Iterable[Answer] = (),
+    ) -> None:  # fmt: skip
         self._scripts, self._rest, self._certificate, self._forever = scripts, rest or answering({}), certificate, forever
+        self._refusals = iter(refusals)
         self.connections: list[Seen] = []
         self.requests: list[tuple[float, str]] = []
         self._up, self._loop = threading.Event(), asyncio.new_event_loop()
@@ -129,10 +132,15 @@ class ExchangeServer:
             await self._down.wait()
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        answer: Answer | None
         if request.headers.get("Upgrade"):
+            answer = next(self._refusals, None)
+        else:
+            self.requests.append((time.monotonic(), request.path))
+            answer = self._rest(request.path)
+        if answer is None:
             return None
-        self.requests.append((time.monotonic(), request.path))
-        status, headers, body = self._rest(request.path)
+        status, headers, body = answer
         content = body.encode()
         headers = {"Content-Length": str(len(content)), "Content-Type": "application/json", "Connection": "close", **headers}
         return Response(status, http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else "Banned", Headers(headers), content)
@@ -159,9 +167,9 @@ class ExchangeServer:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def _step(self, socket: ServerConnection, seen: Seen, step: Step) -> None:
-        if isinstance(step, str):
-            await socket.send(step)
-            seen.sent.append(step)
+        if isinstance(step, str | bytes):
+            await socket.send(step, text=True)
+            seen.sent.append(str(step))
         elif isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
         elif isinstance(step, Ping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -220,7 +221,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(authority: Authority, tmp_
 
 
 def test_what_is_not_understood_is_a_row_and_an_error() -> None:
-    odd, received = ["{", "[]", "[1,2]", '{"a":null}', "null", "é\x00\u2028", ""], Received()
+    odd = ["{", "[]", "[1,2]", '{"a":null}', "null", "é\x00\u2028", "", "x" * (3 << 20)]
     for name in live.NAMES:
         received = Received()
         with ExchangeServer([odd], answering(snapshots())) as server:
@@ -286,3 +287,28 @@ def test_a_message_larger_than_the_broker_takes_is_the_only_one_lost() -> None:
         run(client, lambda: client.stats.acknowledged + client.stats.lost == 200)
     assert received.payloads() == [m for m in messages if m != largest] and client.stats.lost == 1
     assert any(f"of {len(largest):,} characters is lost" in said and "max.message.bytes" in said for said in received.said)
+
+
+def test_a_message_that_is_no_text_ends_the_connection_and_is_said() -> None:
+    received = Received()
+    with ExchangeServer([["one", b"\xff\xfe", "never"], ["two"]]) as server:
+        client = client_of(server, "coinbase", "SKL-USD", received)
+        run(client, lambda: client.stats.acknowledged == 2)
+    assert received.payloads() == ["one", "two"]
+    assert any("codec can't decode" in said or "1007" in said for said in received.said), received.said
+
+
+def test_an_exchange_that_is_busy_is_tried_again_when_it_says() -> None:
+    received = Received()
+    refusals = [(503, {"Retry-After": "1"}, "busy"), (429, {}, "too many")]
+    with ExchangeServer([["one"]], refusals=refusals) as server:
+        client, began = client_of(server, "coinbase", "SKL-USD", received), time.monotonic()
+        run(client, lambda: client.stats.acknowledged == 1)
+    assert client.stats.reconnects == 2 and 1 < time.monotonic() - began < 5
+    assert [re.sub(r".*answered|; connecting.*", "", said) for said in received.said if "connecting again" in said] == [" 503: busy", " 429: too many"]
+
+
+def test_an_exchange_that_refuses_us_is_not_tried_again() -> None:
+    said = pytest.raises(QuantLakeError, match="refuses the connection with 451: not in your country")
+    with ExchangeServer([["never"]], refusals=[(451, {}, "not in your country")]) as server, said:
+        run(client_of(server, "binance", "BTC-USDT", Received()), lambda: False)

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError
-from quantlake.sources.live.connection import Connection, Feed
+from quantlake.sources.live.connection import Connection
 from quantlake.sources.live.delivery import Delivery
 from quantlake.sources.live.limits import Rate, Tuning
 from quantlake.sources.live.rest import Requests
+from quantlake.sources.live.session import Feed
 from quantlake.sources.live.stats import Stats, Teller
 from quantlake.sources.live.venue import Venue, Wanted
 

@@ -16,13 +16,13 @@ TOLD_SECONDS = 1.0
 class Stats:
     """Counts since the start; times in nanoseconds since 1970.
 
-    ``messages`` were received, ``acknowledged`` of them taken by the broker, ``lost`` given up. ``gaps``: times that messages were found
+    ``messages`` of ``characters`` were received, ``acknowledged`` of them taken by the broker, ``lost`` given up. ``gaps``: times that messages were found
     missing (a connection that broke is a ``reconnect``); ``resyncs``: snapshots asked for again; ``errors``: complaints of the exchange,
     failed requests, messages that are not understood; ``retries``: batches that were sent again.
     """
 
     messages: int = 0
-    bytes: int = 0
+    characters: int = 0
     acknowledged: int = 0
     lost: int = 0
     connections: int = 0
