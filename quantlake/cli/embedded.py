@@ -6,6 +6,7 @@ A clean stop lands what is pending and closes the logs; after a crash the audit 
 import json
 import os
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from quantlake.ports import Broker, Lake, Registry
 from quantlake.wiring import Adapters, catalog
 
 LAKE_KINDS = ("iceberg", "feast")  # kinds whose rows lie in Iceberg
+PRODUCERS_SECONDS = 0.5  # a resident producer looks for the announcement before each batch: what it sent by then is landed, the rest it keeps
 
 
 def register_contracts(catalog: Catalog, broker: Broker, registry: Registry, lake: Lake) -> list[tuple[Stream, bool, int]]:
@@ -63,6 +65,8 @@ class Embedded:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None or kind is KeyboardInterrupt:
+                (self._adapters.settings.run / "broker.json").unlink(missing_ok=True)
+                time.sleep(PRODUCERS_SECONDS)
                 self.close()
         finally:
             self._stack.close()

@@ -1,0 +1,196 @@
+"""The command that receives what an exchange sends, on and on: a live line, a file that says how it stands, a clean end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from quantlake.cli import show
+from quantlake.contract import QuantLakeError
+from quantlake.wiring import Adapters, catalog, embedded_broker, platform
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from quantlake.ports import Broker
+    from quantlake.sources.live.client import Client
+    from quantlake.sources.live.stats import Stats
+
+STREAM = "market/exchange_messages"
+LOOK_SECONDS = 0.5
+SAID_SECONDS = 5.0  # where no terminal shows a live line
+FILE_SECONDS = 1.0
+RATE_SECONDS = 10.0
+
+
+def ingest(
+    venue: Annotated[str, typer.Argument(help="binance, coinbase or kraken.")],
+    symbols: Annotated[str, typer.Option(help="BTC-USD,ETH-USD: base and quote, whatever the exchange's own spelling.")] = "",
+    channels: Annotated[str, typer.Option(help="Of trades,ticker,book; default all.")] = "trades,ticker,book",
+    url: Annotated[str | None, typer.Option(help="The websocket's address, wss://host[:port]; default the exchange's public one.")] = None,
+    rest_url: Annotated[str | None, typer.Option(help="The REST interface's, https://host[:port] (binance: book snapshots).")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust instead of the system's.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", min=0.1, help="End after so many seconds; default: go on until Ctrl-C or SIGTERM.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="At the end, one object instead of a line.")] = False,
+) -> None:
+    """Receive an exchange's public messages and send each, verbatim, to Kafka as raw/market/exchange_messages; at the end deliver the rest.
+
+    A connection that ends or falls silent is opened again; a gap in a book asks for a new snapshot. Exit 1 if anything could not be delivered.
+    """
+    from quantlake.sources.live import venue as live
+    from quantlake.sources.live.client import Client
+
+    found = live.venue(venue)
+    wanted = live.wanted(found, symbols, live.channels(channels))
+    adapters = platform()
+    with _screen() as screen:
+        client = Client(found, wanted, sending(adapters), screen.say, url=url, rest_url=rest_url, ca_file=ca_file)
+        told: dict[str, Any] = {"venue": venue, "symbols": sorted({w.symbol for group in wanted for w in group}), "channels": channels, "pid": os.getpid()}
+        with announced(adapters.settings.run, venue) as announce:
+            asyncio.run(_run(client, screen, lambda: announce(told | client.stats.shown()), seconds))
+        stats = client.stats
+        screen.update(stats, last=not as_json)
+    if as_json:
+        print(json.dumps(told | stats.shown()))
+    if stats.lost:
+        why = f": {stats.trouble}" if stats.trouble else ""
+        raise QuantLakeError(f"{stats.lost:,} of {stats.messages:,} messages were received and not acknowledged by the broker{why}")
+
+
+async def _run(client: "Client", screen: "Screen", announce: Callable[[], None], seconds: float | None) -> None:
+    """The client, until a signal or the time; a second signal does not wait for the broker."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            client.abandon()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    if seconds:
+        loop.call_later(seconds, stop.set)
+
+    async def look() -> None:
+        written = -FILE_SECONDS
+        while True:
+            if time.monotonic() - written >= FILE_SECONDS:
+                written = time.monotonic()
+                announce()
+            screen.update(client.stats)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    looking = asyncio.ensure_future(look())
+    try:
+        await client.run(stop)
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+
+def sending(adapters: Adapters) -> "Callable[[pa.Table], int]":
+    """What sends rows of the stream. Raises ``QuantLakeError`` now, before anything is received, where topic or subject are not there."""
+    from quantlake.contract.wire import subject
+    from quantlake.sources.publish import send
+
+    stream = catalog().stream(STREAM)
+    adapters.broker.partitions(stream.topic)
+    adapters.registry.latest(subject(stream))
+
+    def broker() -> "Broker":
+        """The broker of now: an embedded one that was started again has another address."""
+        if adapters.embedded and getattr(adapters.broker, "address", "") != embedded_broker(adapters.settings):
+            vars(adapters).pop("broker", None)
+        return adapters.broker
+
+    return lambda rows: send(broker(), adapters.registry, stream, rows)
+
+
+@contextmanager
+def announced(folder: Path, venue: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Writes how it stands into ``ingest-<venue>-<pid>.json``, which is gone at the end; what killed ones left is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("ingest-*.json"):
+        pid = left.stem.rpartition("-")[2]
+        if pid.isdecimal() and not _lives(int(pid)):
+            left.unlink(missing_ok=True)
+    path = folder / f"ingest-{venue}-{os.getpid()}.json"
+    staged = path.with_suffix(".staged")
+
+    def write(told: dict[str, Any]) -> None:
+        staged.write_text(json.dumps(told | {"written_at": show.plain(datetime.now(UTC))}))
+        staged.replace(path)
+
+    try:
+        yield write
+    finally:
+        path.unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+class Screen:
+    """One line that changes on a terminal, else a line now and then; all on standard error, but the last one."""
+
+    def __init__(self, live: Live | None) -> None:
+        self._live = live
+        self._counts: deque[tuple[float, int]] = deque()
+        self._said = time.monotonic()
+
+    def update(self, stats: "Stats", *, last: bool = False) -> None:
+        now = time.monotonic()
+        self._counts.append((now, stats.messages))
+        while now - self._counts[0][0] > RATE_SECONDS:
+            self._counts.popleft()
+        since, before = self._counts[0]
+        rate = (stats.messages - before) / (now - since) if now > since else 0.0
+        broker = f"; NOT DELIVERED: {stats.trouble}" if stats.trouble else ""
+        text = (
+            f"{stats.messages:,} messages, {stats.acknowledged:,} acknowledged; {rate:,.0f} messages/s; lag {stats.lag_seconds:.1f} s; "
+            f"{stats.connections} connections, {stats.reconnects:,} reconnects, {stats.gaps:,} gaps, {stats.errors:,} errors{broker}"
+        )
+        if last:
+            print(text, flush=True)
+        elif self._live:
+            self._live.update(Text(text))
+        elif now - self._said >= SAID_SECONDS:
+            self._said = now
+            self.say(text)
+
+    def say(self, what: str) -> None:
+        """Something that stays."""
+        if self._live:
+            self._live.console.print(what, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(what, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _screen() -> Iterator[Screen]:
+    if not show.err.is_terminal:
+        yield Screen(None)
+        return
+    with contextlib.ExitStack() as stack:
+        yield Screen(stack.enter_context(Live(console=show.err, refresh_per_second=4, transient=True)))
