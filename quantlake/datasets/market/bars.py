@@ -99,15 +99,16 @@ def start_of(interval: str) -> pl.Expr:
         return pl.col("event_time").dt.truncate(interval)
     midnight = pl.col("partition_date").cast(pl.Datetime("us"))
     new_york = midnight.dt.replace_time_zone(common.NEW_YORK).dt.convert_time_zone("UTC")
-    opened = pl.col("partition_date").map_batches(_session_opens, return_dtype=pl.Datetime("us", "UTC"))
-    utc = midnight.dt.replace_time_zone("UTC")
-    futures = pl.when(pl.col("venue").is_in(US_FUTURES)).then(pl.coalesce(opened, utc)).otherwise(utc)
-    return pl.when(pl.col("venue") == common.CONSOLIDATED_US).then(new_york).otherwise(futures)
+    future = pl.when(pl.col("venue").is_in(US_FUTURES)).then("partition_date")
+    opened = future.map_batches(_session_opens, return_dtype=pl.Datetime("us", "UTC"))
+    other = pl.coalesce(opened, midnight.dt.replace_time_zone("UTC"))
+    return pl.when(pl.col("venue") == common.CONSOLIDATED_US).then(new_york).otherwise(other)
 
 
 def _session_opens(days: pl.Series) -> pl.Series:
-    opens = {day: _session_open(day) for day in days.unique().to_list()}
-    return days.replace_strict(opens, return_dtype=pl.Datetime("us", "UTC"))
+    opens = {day: _session_open(day) for day in days.drop_nulls().unique().to_list()}
+    known = pl.DataFrame({"day": list(opens), "opened": list(opens.values())}, {"day": pl.Date, "opened": pl.Datetime("us", "UTC")})
+    return days.to_frame("day").join(known, on="day", how="left", maintain_order="left")["opened"]
 
 
 @cache
