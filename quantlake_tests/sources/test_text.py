@@ -49,7 +49,7 @@ def test_the_text_of_a_float_is_rounded_where_it_is_finer_than_the_decimal(value
 
 @pytest.mark.parametrize(("text", "shift", "expected"), [
     ("1815200", 4, "181.52"), ("1.819e-05", 0, "0.00001819"), ("2.130000000000000000000000", 0, "2.13"), ("-1E+2", 0, "-100"),
-    ("000000000000000001.5", 0, "1.5"), ("0", 4, "0"), ("0e99", 0, "0"), ("0.001e22", 0, "1e19"),
+    ("000000000000000001.5", 0, "1.5"), ("0", 4, "0"), ("0e99", 0, "0"), ("0.001e22", 0, "1e19"), ("100000000E18", 9, "1e17"),
 ])
 def test_notations(text: str, shift: int, expected: str) -> None:
     assert exact(pl.Series([None, text]), "file", shift).to_list() == [None, Decimal(expected)]
