@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quantlake.contract import QuantLakeError
+
 UTC = pl.Datetime("us", "UTC")
+YEARS = (1972, 2200)  # CME's first futures on money; what pandas' times hold
 
 
 def to_utc(wall: pl.Series, zone: str) -> pl.Series:
@@ -21,12 +24,14 @@ def cmes_sessions(times: pl.Series) -> pl.Series:
     """The date of the CMES session that each time (UTC) belongs to: the last one that has opened by then.
 
     A session of CME's Globex opens on the evening before its date, at 17:00 in Chicago; what is printed after its close (a weekend,
-    a holiday) still belongs to it. The calendar is ``exchange_calendars``' CMES.
+    a holiday) still belongs to it. The calendar is ``exchange_calendars``' CMES. Raises ``QuantLakeError`` for years that it cannot have.
     """
     if times.is_empty():
         return pl.Series(times.name, [], pl.Date)
     microseconds = times.cast(UTC).to_physical().to_numpy()
     years = pl.Series([microseconds.min(), microseconds.max()]).cast(pl.Datetime("us")).dt.year()
+    if years[0] < YEARS[0] or years[1] > YEARS[1]:
+        raise QuantLakeError(f"there are no CMES sessions of {years[0]} to {years[1]}, only of {YEARS[0]} to {YEARS[1]}; is the file's date right?")
     opens, dates = _cmes(years[0], years[1])
     return pl.Series(times.name, dates[np.searchsorted(opens, microseconds, side="right") - 1])
 

@@ -13,7 +13,7 @@ A header in any case: ``date`` or ``datetime``, ``open``, ``high``, ``low``, ``c
   those of a file without, and of one that has adjusted prices beside them (``adj_open``, ``adj_volume``: Quandl).
 - Times with an offset are the exchange's; those without are taken for UTC, since no exchange is named (``venue`` is `unknown`). The
   partition is the printed date.
-- Numbers are read from their text. yfinance prints 64-bit floats, so of a number of 16 or more significant digits what is beyond the
+- Numbers are read from their text. yfinance prints 64-bit floats, so of a number of 15 to 17 significant digits what is beyond the
   18th decimal place is rounded; any other such number is refused. An adjusted close that is no number, infinite or too large
   (1e20) is null; elsewhere these are refused.
 - ``source_name`` is ``<csv or yfinance>/unknown/<interval>/<file name>`` in lower case, ``line_number`` counts records, not the header.
@@ -61,6 +61,11 @@ class Header:
     columns: tuple[str, ...]
     adjusted_beside: bool
 
+    @property
+    def adjustment(self) -> str:
+        """Of a file that is not yfinance's."""
+        return "split" if "split_ratio" in self.columns and not self.adjusted_beside else "raw"
+
 
 def recognise(path: Path) -> Recognised:
     """By content: a ``.csv`` or ``.csv.gz`` whose header names a time and the four prices."""
@@ -80,33 +85,46 @@ def read(path: Path) -> Rows:
     lines = text.lines(text.decoded(content, str(path)).removeprefix("\ufeff"))
     header = _header(lines[0] if len(lines) else "")
     if wrong := [n for n in NAMES.values() if header.columns.count(n) > 1] + [n for n in NEEDED if n not in header.columns]:
-        raise QuantLakeError(f"{path} line 1: its header must name each of {NEEDED} once, and no other twice; look at {wrong[0]}: {lines[:1].to_list()}")
+        must = f"must name each of {', '.join(NEEDED)} once, and no other twice"
+        raise QuantLakeError(f"{path} line 1: its header {must}; look at {wrong[0]}: {lines[:1].to_list()}")
     found = text.cells(lines[1:], {name: _pattern(name) for name in header.columns}, str(path), first_line=2)
-    times = _times(found["time"], path)
-    named = YFINANCE.fullmatch(SUFFIX.sub("", path.name))
-    symbol = named["symbol"].replace("-", ".") if named else SUFFIX.sub("", path.name)
-    rows = pl.DataFrame({name: _numbers(found[name], path) for name in NUMBERS if name in found.columns}).with_columns(
-        times, symbol=found["symbol"] if "symbol" in found.columns else pl.lit(symbol)
-    )
-    interval = _yfinance_interval(named["interval"]) if named else _interval(rows, path)
-    end = (pl.col("wall").dt.offset_by(interval) - pl.col("offset")).dt.replace_time_zone("UTC")
-    source = "/".join(part for part in ("yfinance", named["label"]) if part) if named else "csv"
-    yield vendor_bars.raw, typed(vendor_bars.raw, counted(rows.with_columns(
-        known_at=end,
+    rows = _named(_read(found, path), path)
+    stored = counted(rows.with_columns(
         event_time=pl.col("bar_start"),
         partition_date=pl.col("wall").dt.date(),
-        interval=pl.lit(interval),
-        source=pl.lit(source),
         venue=pl.lit("unknown"),
         price_type=pl.lit("trade"),
         is_final=pl.lit(True),
-        adjustment=pl.lit(_adjustment(header, named is not None)),
+        adjustment=pl.when(pl.col("source") == "csv").then(pl.lit(header.adjustment)).otherwise(pl.lit("split")),
         event_time_source=pl.lit("file"),
-        source_name=pl.lit(f"{'yfinance' if named else 'csv'}/unknown/{interval}/{SUFFIX.sub('.csv', path.name)}".lower()),
         source_version=pl.lit(sha256(content)),
         line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
         item_index=pl.lit(0, pl.Int64),
-    )))  # fmt: skip
+    ))  # fmt: skip
+    yield vendor_bars.raw, typed(vendor_bars.raw, stored)
+
+
+def _read(found: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Numbers, times, and the symbol where a column says it."""
+    numbers = {name: _numbers(found[name], path) for name in NUMBERS if name in found.columns}
+    symbol = [found["symbol"]] if "symbol" in found.columns else []
+    return pl.DataFrame(numbers).with_columns(*_times(found["time"], path), *symbol)
+
+
+def _named(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """With what the file's name says: ``source``, ``symbol``, ``interval``, ``source_name``; and ``known_at``, the bar's end."""
+    stem = SUFFIX.sub("", path.name)
+    yfinance = YFINANCE.fullmatch(stem)
+    if "symbol" not in rows.columns:
+        rows = rows.with_columns(symbol=pl.lit(yfinance["symbol"].replace("-", ".") if yfinance else stem))
+    interval = _yfinance_interval(yfinance["interval"]) if yfinance else _interval(rows, path)
+    publisher = "yfinance" if yfinance else "csv"
+    return rows.with_columns(
+        source=pl.lit(f"yfinance/{yfinance['label']}" if yfinance and yfinance["label"] else publisher),
+        interval=pl.lit(interval),
+        known_at=(pl.col("wall").dt.offset_by(interval) - pl.col("offset")).dt.replace_time_zone("UTC"),
+        source_name=pl.lit(f"{publisher}/unknown/{interval}/{stem}.csv".lower()),
+    )
 
 
 def _content(path: Path, limit: int = -1) -> bytes:
@@ -120,7 +138,8 @@ def _content(path: Path, limit: int = -1) -> bytes:
 
 def _header(line: str) -> Header:
     names = [name.strip().lower() for name in line.split(",")]
-    return Header(tuple(NAMES.get(name, f"column {i}") for i, name in enumerate(names, 1)), any(name in ADJUSTED_BESIDE for name in names))
+    columns = tuple(NAMES.get(name, f"column {i}") for i, name in enumerate(names, 1))
+    return Header(columns, any(name in ADJUSTED_BESIDE for name in names))
 
 
 def _pattern(name: str) -> str:
@@ -170,7 +189,3 @@ def _interval(rows: pl.DataFrame, path: Path) -> str:
     if MONTH_SECONDS[0] <= median <= MONTH_SECONDS[1]:
         return "1mo"
     return next(f"{median // seconds}{unit}" for seconds, unit in UNITS if median % seconds == 0)
-
-
-def _adjustment(header: Header, yfinance: bool) -> str:
-    return "split" if yfinance or ("split_ratio" in header.columns and not header.adjusted_beside) else "raw"

@@ -3,8 +3,8 @@
 Here: what the format is. Not here: what records mean (databento.py).
 
 A file is ``DBN``, its version, the metadata's length and the metadata, then records; a record begins with its own length in units of
-4 bytes and its type. The package ``databento-dbn`` reads the metadata; its records are Python objects, one each, so that records are
-read here (20 M/s against 0.3 M/s). All records of a file must be of its schema: captures of the live service, which mix them, are not.
+4 bytes and its type. The package ``databento-dbn`` reads the metadata; its records are Python objects, one each, and one attribute of each
+takes twice as long as reading all fields here (7 M/s). All records of a file must be of its schema: captures of the live service, which mix them, are not.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """What an importer of recorded files is, and what importers share.
 
-Here: the shape of one, exact decimals, typing to the contract. Not here: formats (lean.py, rss.py), walking (replay.py).
+Here: the shape of one, exact decimals, typing to the contract. Not here: formats (lean, databento.py, csv_bars.py, rss.py), walking
+(replay.py).
 """
 
 import hashlib

@@ -16,8 +16,8 @@ from quantlake.sources.importers import decimals, relabelled
 NUMBER = r"^-?[0-9]{1,18}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 """A decimal number as programs print it; ``exact`` reads what matches."""
 NOT_NEGATIVE = r"^[0-9]{1,18}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
-INTEGER_DIGITS, WIDE_PLACES = 20, 50  # of decimal(38,18), of decimal(76,50)
-FLOAT_DIGITS = 16  # significant digits, from which a text is that of a 64-bit float
+INTEGER_DIGITS, WIDE_DIGITS = 20, 76  # of decimal(38,18); of all digits of the widest decimal
+FLOAT_DIGITS = (15, 17)  # significant digits with which programs print a 64-bit float
 SHOWN = 80
 
 
@@ -55,9 +55,8 @@ def cells(lines: pl.Series, patterns: Mapping[str, str], where: str, first_line:
 def exact(text: pl.Series, where: str, shift: int = 0, first_line: int = 1, floats: bool = False) -> pl.Series:
     """Numbers (``NUMBER``, or null) divided by 10^shift, exactly, as decimal(38,18).
 
-    ``floats``: a number of ``FLOAT_DIGITS`` or more significant digits is the text of a 64-bit float, which is inexact itself; what of it lies
-    beyond the 18th decimal place is rounded half to even. Raises ``QuantLakeError`` naming the first line of a number that
-    decimal(38,18) cannot hold.
+    ``floats``: a number of ``FLOAT_DIGITS`` is the text of a 64-bit float, which is inexact itself; what of it lies beyond the 18th decimal
+    place is rounded half to even. Raises ``QuantLakeError`` naming the line of a number that decimal(38,18) cannot hold.
     """
     plain = rf"^-?[0-9]{{1,16}}(\.[0-9]{{1,{18 - shift}}})?$"
     other = ~text.str.contains(plain).fill_null(True)
@@ -69,8 +68,8 @@ def exact(text: pl.Series, where: str, shift: int = 0, first_line: int = 1, floa
 
 
 def _wide(text: pl.Series, where: str, shift: int, line_numbers: pl.Series, floats: bool) -> pa.Array:
-    """Numbers in exponent notation or with many places, by way of decimal(76,50)."""
-    places = 18 - shift
+    """Numbers in exponent notation or with many places, by way of a decimal of 76 digits."""
+    places, wide_places = 18 - shift, WIDE_DIGITS - INTEGER_DIGITS - shift
     parts = text.str.extract_groups(r"^-?0*(?<whole>[0-9]*)(?:\.(?<places>[0-9]*?)0*)?(?:[eE](?<exponent>[+-]?[0-9]+))?$").struct.unnest()
     whole, fraction = (parts[c].fill_null("") for c in ("whole", "places"))
     significant = (whole + fraction).str.strip_chars_start("0").str.len_bytes().cast(pl.Int64)
@@ -78,11 +77,11 @@ def _wide(text: pl.Series, where: str, shift: int, line_numbers: pl.Series, floa
     exponent = parts["exponent"].cast(pl.Int64).fill_null(0).set(significant == 0, 0)
     for row in (significant - fraction.str.len_bytes().cast(pl.Int64) + exponent > INTEGER_DIGITS + shift).arg_true().head(1):
         raise QuantLakeError(f"{where} line {line_numbers[row]}: {text[row]} is too large for decimal(38,18)")
-    tiny = fraction.str.len_bytes().cast(pl.Int64) - exponent > WIDE_PLACES
-    wide = pc.cast(_arrow(pl.select(pl.when(~tiny).then(text)).to_series()), pa.decimal256(76, WIDE_PLACES))
+    tiny = fraction.str.len_bytes().cast(pl.Int64) - exponent > wide_places
+    wide = pc.cast(_arrow(pl.select(pl.when(~tiny).then(text)).to_series()), pa.decimal256(WIDE_DIGITS, wide_places))
     rounded = pc.round(wide, ndigits=places, round_mode="half_to_even")
     lost = pl.Series(values=pc.not_equal(wide, rounded)).fill_null(True)
-    excused = ~tiny & (significant >= FLOAT_DIGITS) if floats else pl.Series([False]).new_from_index(0, len(text))
+    excused = ~tiny & (significant.is_between(*FLOAT_DIGITS)) if floats else pl.Series([False]).new_from_index(0, len(text))
     for row in (lost & ~excused).arg_true().head(1):
         raise QuantLakeError(f"{where} line {line_numbers[row]}: decimal(38,18) cannot hold {text[row]} exactly")
     return relabelled(pc.cast(rounded, pa.decimal128(38, places)))

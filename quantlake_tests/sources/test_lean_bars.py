@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from quantlake.contract import QuantLakeError
-from quantlake.datasets.market import vendor_bars
+from quantlake.datasets.market import quotes, vendor_bars
 from quantlake.sources import lean
 from quantlake_tests.recorded import recorded
 from quantlake_tests.sources.files import frame, lines_of, require_counted, zipped
@@ -89,6 +89,35 @@ def test_clocks_and_ends() -> None:
     assert dict(fxcm["partition_date"].value_counts().iter_rows()) == {date(2014, 5, 1): len(fxcm) - 2 * late, date(2014, 5, 2): 2 * late}
     gold = bars(recorded("market/lean_futures/comex/minute/gc/20131007_trade.zip"))
     assert dict(gold["partition_date"].value_counts().iter_rows()) == {date(2013, 10, 7): 1_406, date(2013, 10, 8): 94}
+
+
+@pytest.mark.parametrize(("day", "minutes"), [("20161007", 1_419), ("20161008", 1_400)])
+def test_recorded_seconds_of_coinbase_make_its_minutes(day: str, minutes: int) -> None:
+    second, minute = (bars(recorded(f"market/lean_crypto/coinbase/{step}/btcusd/{day}_trade.zip")) for step in ("second", "minute"))
+    made = second.sort("bar_start").group_by(pl.col("bar_start").dt.truncate("1m"), maintain_order=True).agg(
+        pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last(), pl.col("volume").sum()
+    )  # fmt: skip
+    assert len(made) == minutes
+    assert made.equals(minute.select(made.columns))
+
+
+@pytest.mark.parametrize(("market", "step", "interval", "expected"), [
+    ("fxcm", "second", "1s", 84_019), ("fxcm", "minute", "1m", 5_772), ("oanda", "second", "1s", 61_638), ("oanda", "minute", "1m", 5_481),
+])
+def test_recorded_ticks_of_forex_make_its_bars(market: str, step: str, interval: str, expected: int) -> None:
+    """All 156,910 of them: prices and clocks of ticks and bars are read alike."""
+    compared = 0
+    for day in ("20140501", "20140502", "20140504", "20140505", "20140506"):
+        ticks = frame(quotes.raw, lean.read(recorded(f"market/lean_forex/{market}/tick/eurusd/{day}_quote.zip")))
+        published = bars(recorded(f"market/lean_forex/{market}/{step}/eurusd/{day}_quote.zip"))
+        for side in ("bid", "ask"):
+            price = pl.col(f"{side}_price")
+            made = ticks.group_by(bar_start=pl.col("event_time").dt.truncate(interval), maintain_order=True).agg(
+                open=price.first(), high=price.max(), low=price.min(), close=price.last()
+            )
+            assert made.equals(published.filter(pl.col("price_type") == side).select(made.columns))
+        compared += len(made)
+    assert compared == expected
 
 
 def test_a_day_of_clock_change_is_as_long_as_it_was(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from decimal import Context, Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantlake.contract import QuantLakeError
@@ -19,6 +19,7 @@ PLACE = Decimal(1).scaleb(-18)
 numbers = st.from_regex(NUMBER.strip("^$"), fullmatch=True).filter(str.isascii)
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, max_size=20), st.sampled_from([0, 4, 9]))
 def test_a_number_is_read_exactly_or_refused(texts: list[str], shift: int) -> None:
     expected = [WIDE.scaleb(WIDE.create_decimal(text), -shift) for text in texts]
@@ -34,6 +35,7 @@ def test_a_number_is_read_exactly_or_refused(texts: list[str], shift: int) -> No
         assert found == expected and all(held)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e15, 1e15), max_size=20))
 def test_the_text_of_a_float_is_rounded_where_it_is_finer_than_the_decimal(values: list[float]) -> None:
     texts = [repr(value) for value in values]
@@ -47,7 +49,7 @@ def test_the_text_of_a_float_is_rounded_where_it_is_finer_than_the_decimal(value
 
 @pytest.mark.parametrize(("text", "shift", "expected"), [
     ("1815200", 4, "181.52"), ("1.819e-05", 0, "0.00001819"), ("2.130000000000000000000000", 0, "2.13"), ("-1E+2", 0, "-100"),
-    ("000000000000000001.5", 0, "1.5"), ("0", 4, "0"), ("0e99", 0, "0"), ("0.001e22", 0, "1e19"),
+    ("000000000000000001.5", 0, "1.5"), ("0", 4, "0"), ("0e99", 0, "0"), ("0.001e22", 0, "1e19"), ("100000000E18", 9, "1e17"),
 ])
 def test_notations(text: str, shift: int, expected: str) -> None:
     assert exact(pl.Series([None, text]), "file", shift).to_list() == [None, Decimal(expected)]
@@ -84,8 +86,11 @@ def test_sessions_of_times_in_any_order_and_of_none() -> None:
     series = pl.Series(times).cast(pl.Datetime("us", "UTC"))
     assert cmes_sessions(series).to_list() == [date(2013, 10, 8), date(2013, 10, 7), date(2013, 10, 11)]
     assert cmes_sessions(series.clear()).to_list() == []
+    with pytest.raises(QuantLakeError, match="no CMES sessions of 2013 to 9013"):
+        cmes_sessions(pl.Series([*times, datetime(9013, 1, 1, tzinfo=UTC)]).cast(pl.Datetime("us", "UTC")))
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)))
 def test_fxcm_is_five_hours_behind_all_year(wall: datetime) -> None:
     assert to_utc(pl.Series([wall]), "Etc/GMT+5")[0] == wall.replace(tzinfo=UTC) + timedelta(hours=5)
