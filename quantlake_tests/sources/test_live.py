@@ -312,3 +312,19 @@ def test_an_exchange_that_refuses_us_is_not_tried_again() -> None:
     said = pytest.raises(QuantLakeError, match="refuses the connection with 451: not in your country")
     with ExchangeServer([["never"]], refusals=[(451, {}, "not in your country")]) as server, said:
         run(client_of(server, "binance", "BTC-USDT", Received()), lambda: False)
+
+
+def test_who_asks_twice_does_not_wait_for_the_broker() -> None:
+    received, hanging = Received(), threading.Event()
+    try:
+        with ExchangeServer([["one"]]) as server:
+            client = client_of(server, "coinbase", "SKL-USD", received, send=lambda _: int(hanging.wait()), tuning=replace(SOON, grace_seconds=60))
+
+            def until() -> bool:
+                asyncio.get_running_loop().call_later(0.3, client.abandon)
+                return client.stats.messages == 1
+
+            assert run(client, until) < 3
+    finally:
+        hanging.set()
+    assert client.stats.lost == 1
