@@ -23,11 +23,13 @@ from quantlake.orchestration.freshness import freshness_of
 from quantlake.orchestration.landed import Kept, landed_outcomes
 from quantlake.orchestration.metadata import column_schema, preview
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, asset_key, made_by, recorded, runs_tagged, up_to_date
+from quantlake.orchestration.storage import grouped
 from quantlake.orchestration.tags import DRAIN, ONLY_STALE, REBUILD, requested_by
 from quantlake.ports import CheckResult, LineageEvent, Platform
 
 OBSERVED = {"__source_asset_observation__": True}
 RECENT_COMMITS = 5
+LOGGED_AT_ONCE = 100  # dates whose events are one transaction: a second or two, in which other processes wait
 
 # Checks are evaluated a date at a time by log_event, and a bad date fails the step, so nothing downstream goes ungated; Dagster,
 # which looks for one result a step, says at every step that it found none.
@@ -115,28 +117,31 @@ class Factory:
         for result in proof:
             if not result.passed:
                 context.log.error(f"{dataset.path}: {result.check}: {result.reason}")
-        for outcome in landed_outcomes(dataset, wanted, platform):
-            self._log(context, dataset, replace(outcome, results=[*outcome.results, *proof]))
+        self._log(context, dataset, [replace(o, results=[*o.results, *proof]) for o in landed_outcomes(dataset, wanted, platform)])
         return []
 
     def _build(self, context: dg.AssetExecutionContext, dataset: Dataset, dates: list[date]) -> list[tuple[date, str]]:
         bad = []
         platform = self.platform()
         self._lineage(context, dataset, "START", dates)
-        for outcome in build(dataset, dates, platform, context.run.run_id):
-            self._log(context, dataset, outcome)
-            if not outcome.good:
-                bad.append((outcome.partition, outcome.why))
+        for outcomes in build(dataset, dates, platform, context.run.run_id):
+            self._log(context, dataset, outcomes)
+            bad += [(o.partition, o.why) for o in outcomes if not o.good]
         return bad
 
-    def _log(self, context: dg.AssetExecutionContext, dataset: Dataset, outcome: Outcome) -> None:
-        for result in outcome.results:
-            context.log_event(_evaluation(dataset, result, outcome.partition))
-        if outcome.good:
-            context.log_event(materialization(dataset, outcome, requested_by(context.run)))
-        self._lineage(context, dataset, "COMPLETE" if outcome.good else "FAIL", [outcome.partition], outcome.rows, outcome.why)
-        if self.observe:
-            self.observe(dataset, outcome)
+    def _log(self, context: dg.AssetExecutionContext, dataset: Dataset, outcomes: Sequence[Outcome]) -> None:
+        for start in range(0, len(outcomes), LOGGED_AT_ONCE):
+            group = outcomes[start : start + LOGGED_AT_ONCE]
+            with grouped(context.instance.event_log_storage):
+                for outcome in group:
+                    for result in outcome.results:
+                        context.log_event(_evaluation(dataset, result, outcome.partition))
+                    if outcome.good:
+                        context.log_event(materialization(dataset, outcome, requested_by(context.run)))
+            for outcome in group:
+                self._lineage(context, dataset, "COMPLETE" if outcome.good else "FAIL", [outcome.partition], outcome.rows, outcome.why)
+                if self.observe:
+                    self.observe(dataset, outcome)
 
     def _lineage(
         self, context: dg.AssetExecutionContext, dataset: Dataset, state: Any, dates: Sequence[date], rows: int | None = None, message: str = ""

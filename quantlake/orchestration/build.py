@@ -4,6 +4,7 @@ Each date is judged alone, before anything of it is visible. Good dates whose co
 ones go to the rejected table with run, check and reason.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -24,7 +25,7 @@ from quantlake.orchestration.inputs import Rows, version_of
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
-CHUNK_DATES = 60
+CHUNK_DATES = 250
 OF_A_ROW = ("not_null", "in_range", "allowed_values", "ordered")
 
 
@@ -81,12 +82,13 @@ def store_of(dataset: Dataset, platform: Platform) -> PartitionStore:
     return platform.vectors if isinstance(dataset, EmbeddingIndex) else platform.lake
 
 
-def build(dataset: Dataset, dates: Sequence[date], platform: Platform, run_id: str) -> Iterator[Outcome]:
-    """Build, judge and publish every date, in chunks of bounded memory; yields each date's outcome once its chunk is done."""
+def build(dataset: Dataset, dates: Sequence[date], platform: Platform, run_id: str) -> Iterator[list[Outcome]]:
+    """Build, judge and publish every date, in chunks of bounded memory; yields the outcomes of each chunk once it is done."""
     store_of(dataset, platform).ensure(dataset.spec)
     for chunk in _chunks(dataset, dates, platform):
         with store_of(dataset, platform).lock(dataset.spec):
-            yield from _build_chunk(dataset, chunk, platform, run_id)
+            outcomes = _build_chunk(dataset, chunk, platform, run_id)
+        yield outcomes
 
 
 def offsets_of(held: pa.Table) -> dict[date, dict[tuple[str, int], Offsets]]:
@@ -104,8 +106,10 @@ def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iter
     if len(dates) == 1 or (isinstance(dataset, Derived) and dataset.carries):  # a date carries on from what the one before published
         yield from ([d] for d in sorted(dates))
         return
-    first = dataset.inputs[0]
-    yield from bounded(sorted(dates), store_of(first, platform).counts(first.spec), CHUNK_ROWS, CHUNK_DATES)
+    counts: Counter[date] = Counter()
+    for i in dataset.inputs:
+        counts.update(store_of(i, platform).counts(i.spec))
+    yield from bounded(sorted(dates), counts, CHUNK_ROWS, CHUNK_DATES)
 
 
 def bounded(dates: Sequence[date], counts: Mapping[date, int], most_rows: int, most_dates: int | None) -> Iterator[list[date]]:

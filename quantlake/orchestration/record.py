@@ -73,15 +73,16 @@ def up_to_date(
     dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance, since: float = 0.0
 ) -> set[date]:
     """Those of ``dates`` whose latest materialization, not before ``since`` (seconds since 1970), was built from what its inputs are;
-    of a raw one, that shows what has landed."""
-    mine = {d: r for d, r in recorded(dataset, instance, dates).items() if r.timestamp >= since}
+    of a raw one, that shows what has landed. A date that has nothing to be built from and never was built is one of them."""
+    known = recorded(dataset, instance, dates)
+    mine = {d: r for d, r in known.items() if r.timestamp >= since}
     if isinstance(dataset, Stream):
         versions = _versions(dataset, mine, platform, instance)
-        good = {d for d, r in mine.items() if d in versions and r.version == versions[d]}
-    else:
-        held = [(read, _versions(read.dataset, {n for d in mine for n in read.days(d)}, platform, instance)) for read in dataset.reads]
-        good = {d for d, r in mine.items() if r.built_from({read.dataset.path: version_of(read, d, found) for read, found in held})}
-    return good & set(dates)
+        return {d for d, r in mine.items() if d in versions and r.version == versions[d]} & set(dates)
+    held = [(read, _versions(read.dataset, {n for d in dates for n in read.days(d)}, platform, instance)) for read in dataset.reads]
+    inputs = {d: {read.dataset.path: version_of(read, d, found) for read, found in held} for d in dates}
+    built = {d for d, r in mine.items() if d in inputs and r.built_from(inputs[d])}
+    return built | {d for d, versions in inputs.items() if d not in known and not any(versions.values())}
 
 
 def _versions(dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:

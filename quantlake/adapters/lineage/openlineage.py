@@ -123,6 +123,8 @@ class OpenLineage:
         }
         if event.state == "FAIL":
             run_facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(event.message or "no reason given", "python")
+        # they are most of an event, and a run's events add up: what a START says without them, its end says with them
+        facets = self._dataset_facets if event.state != "START" else lambda _: {}
         statistics: dict[str, Any] = {}
         if event.state == "COMPLETE" and event.row_count is not None:
             statistics["outputStatistics"] = statistics_facet.OutputStatisticsOutputDatasetFacet(rowCount=event.row_count)
@@ -131,10 +133,10 @@ class OpenLineage:
             eventTime=_iso(datetime.now(UTC)),
             run=Run(runId=str(uuid.uuid5(RUNS, f"{event.run_id}/{event.dataset.path}/{event.partition}")), facets=run_facets),
             job=Job(namespace=self._namespace, name=event.dataset.path),
-            inputs=[InputDataset(self._namespace, i.path, facets=self._dataset_facets(i)) for i in event.inputs],
+            inputs=[InputDataset(self._namespace, i.path, facets=facets(i)) for i in event.inputs],
             outputs=[
                 OutputDataset(
-                    self._namespace, event.dataset.path, facets=self._dataset_facets(event.dataset), outputFacets=statistics,
+                    self._namespace, event.dataset.path, facets=facets(event.dataset), outputFacets=statistics,
                 )
             ],
             producer=PRODUCER,
