@@ -4,7 +4,7 @@ Here: what a contract says of them, and which days they leave closed. Not here: 
 """
 
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -59,6 +59,18 @@ class Sessions:
                 "restart what has run for a year, or update exchange-calendars"
             )
         return day not in known
+
+
+@cache
+def session_hours(calendar: str, day: date) -> tuple[datetime, datetime] | None:
+    """Open and close (UTC) of a date's session, early closes included; None: it has none. Raises ``QuantLakeError``: an unknown calendar."""
+    if day not in open_sessions(calendar):
+        return None
+    import exchange_calendars
+
+    found = exchange_calendars.get_calendar(calendar, start=CALENDAR_START.isoformat())
+    opens, closes = found.session_open_close(day.isoformat())
+    return opens.to_pydatetime(), closes.to_pydatetime()
 
 
 @cache

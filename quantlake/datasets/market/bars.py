@@ -8,8 +8,7 @@ last are by event time, then line and item number, then trade id (shorter first,
 before all others.
 """
 
-from datetime import date, timedelta
-from functools import cache
+from datetime import timedelta
 
 import polars as pl
 import pyarrow as pa
@@ -27,6 +26,7 @@ from quantlake.contract import (
     Timestamp,
     decimals,
 )
+from quantlake.contract.sessions import session_hours
 from quantlake.datasets.market import common
 
 INTERVALS = {"1s": timedelta(seconds=1), "1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
@@ -106,18 +106,10 @@ def start_of(interval: str) -> pl.Expr:
 
 
 def _session_opens(days: pl.Series) -> pl.Series:
-    opens = {day: _session_open(day) for day in days.drop_nulls().unique().to_list()}
+    hours = {day: session_hours("CMES", day) for day in days.drop_nulls().unique().to_list()}
+    opens = {day: found[0] for day, found in hours.items() if found}
     known = pl.DataFrame({"day": list(opens), "opened": list(opens.values())}, {"day": pl.Date, "opened": pl.Datetime("us", "UTC")})
     return days.to_frame("day").join(known, on="day", how="left", maintain_order="left")["opened"]
-
-
-@cache
-def _session_open(day: date) -> object:
-    """When the CME's session of a date opens (UTC); None: it has none."""
-    import exchange_calendars
-
-    calendar = exchange_calendars.get_calendar("CMES", start="1990-01-01")
-    return calendar.session_open(day.isoformat()).to_pydatetime() if calendar.is_session(day.isoformat()) else None
 
 
 def resampled(bars: pl.LazyFrame, interval: str) -> pl.LazyFrame:
