@@ -14,7 +14,7 @@ from quantlake.orchestration.assets import Observer
 from quantlake.orchestration.build import Outcome
 from quantlake.orchestration.launcher import DIED, worker_tags
 from quantlake.orchestration.record import asset_key, made_by, runs_tagged
-from quantlake.orchestration.staleness import Work, grouped, state
+from quantlake.orchestration.staleness import State, Work, grouped, state
 from quantlake.orchestration.tags import DRAIN, NO_RETRY, ONLY_STALE, RANGE_END, RANGE_START, REBUILD, REBUILD_OF, REQUESTED_BY
 from quantlake.ports import Platform
 
@@ -54,7 +54,7 @@ def refresh(
     runs.done.resumed = resumed
     if landing:
         runs.drain([d for d in selected if isinstance(d, Stream)])
-    tried: set[tuple[str, date]] = set()
+    tried: set[tuple[str, date, str | None]] = set()
     while not runs.done.errors:
         found = state(catalog, selected, platform, instance, span)
         if again:
@@ -62,7 +62,7 @@ def refresh(
             stale = {d: found.dates[d.path] - made_by(d, instance, made) for d in selected}
         else:
             stale = {d: found.stale(d) for d in selected}
-        wanted = {d: {day for day in dates if (d.path, day) not in tried} for d, dates in stale.items()}
+        wanted = {d: {day for day in dates if not tried & _tries(d, day, found)} for d, dates in stale.items()}
         wanted = {dataset: dates for dataset, dates in wanted.items() if dates}
         if not wanted:
             break
@@ -71,8 +71,14 @@ def refresh(
         for work in grouped(wanted, found.held):
             before = {d.path: len(runs.done.outcomes.get(d.path, [])) for d in work.datasets}
             runs.run(work)
-            _remember(work, before, runs.done, tried)
+            _remember(work, before, runs.done, found, tried)
     return runs.done
+
+
+def _tries(dataset: Dataset, day: date, found: State) -> set[tuple[str, date, str | None]]:
+    """How a date is remembered: with what it was built from, so that it is wanted again if that changes (books go from day to day)
+    while the refresh goes on; or for good (None)."""
+    return {(dataset.path, day, None), (dataset.path, day, found.inputs[dataset.path].get(day, ""))}
 
 
 def _rebuild_tags(
@@ -132,16 +138,17 @@ class _Runs:
                     done.errors.append(str(text))
 
 
-def _remember(work: Work, before: dict[str, int], done: Refreshed, tried: set[tuple[str, date]]) -> None:
+def _remember(
+    work: Work, before: dict[str, int], done: Refreshed, found: State, tried: set[tuple[str, date, str | None]]
+) -> None:
     """Mark what was reached; what a failed upstream kept from running stays wanted, its failed dates aside."""
     reached = False
     blocked: set[date] = set()
     for dataset in work.datasets:
         outcomes = done.outcomes.get(dataset.path, [])[before[dataset.path] :]
         reached = reached or bool(outcomes)
-        tried |= {(dataset.path, o.partition) for o in outcomes}
         blocked |= {o.partition for o in outcomes if not o.good}
-        tried |= {(dataset.path, d) for d in blocked}
+        tried |= {(dataset.path, o.partition, found.inputs[dataset.path].get(o.partition, "")) for o in outcomes}
+        tried |= {(dataset.path, d, None) for d in blocked}
     if not reached:
-        tried |= {(d.path, day) for d in work.datasets for day in work.dates}
-
+        tried |= {(d.path, day, found.inputs[d.path].get(day, "")) for d in work.datasets for day in work.dates}

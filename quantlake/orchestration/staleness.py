@@ -32,12 +32,13 @@ class Work:
 @dataclass(frozen=True)
 class State:
     """The dates that each selected dataset has rows for, and of these the missing (never built) and the older ones (not built from
-    what their inputs are). ``held``: dates with rows in any of their streams."""
+    what their inputs are). ``held``: dates with rows in any of their streams; ``inputs``: the data versions of all that a date is built from."""
 
     dates: dict[str, set[date]]
     missing: dict[str, set[date]]
     older: dict[str, set[date]]
     held: set[date]
+    inputs: dict[str, dict[date, str]]
 
     def stale(self, dataset: Dataset) -> set[date]:
         return self.missing.get(dataset.path, set()) | self.older.get(dataset.path, set())
@@ -50,7 +51,7 @@ def state(
     """What of the selected is missing, older than an input, or downstream of such, within ``span`` (None: all dates)."""
     today = datetime.now(UTC).date()
     first, last = span or (date.min, today)
-    found = State({}, {}, {}, set())
+    found = State({}, {}, {}, set(), {})
     current: dict[str, dict[date, str]] = {}
     rows: dict[str, set[date]] = {}
     chosen = {d.path for d in selected}
@@ -72,13 +73,18 @@ def state(
                 d for i in dataset.reads if i.first <= 0 <= i.last
                 for held in rows[i.dataset.path] for d in i.readers(held) if dataset.start <= d <= today
             }  # fmt: skip
-            rows[dataset.path] = dates
             current[dataset.path] = {d: built[d].version if d in built else "" for d in dates}
             inputs = {d: {i.dataset.path: version_of(i, d, current[i.dataset.path]) for i in dataset.reads} for d in dates}
-            old = {d for d in dates if d in built and not built[d].built_from(inputs[d])}
             above = [i for i in dataset.reads if i.dataset.path in chosen and i.dataset is not dataset and not isinstance(i.dataset, Stream)]
-            old |= {d for i in above for stale in found.stale(i.dataset) for d in i.readers(stale) if d in built}
+            waiting = {d for i in above for stale in found.stale(i.dataset) for d in i.readers(stale)}
+            # a date whose inputs are all empty has nothing to be built from, unless it was built from something
+            dates = {d for d in dates if d in built or d in waiting or any(inputs[d].values())}
+            rows[dataset.path] = dates
+            old = {d for d in dates if d in built and (d in waiting or not built[d].built_from(inputs[d]))}
         if dataset.path in chosen:
+            found.inputs[dataset.path] = (
+                current[dataset.path] if isinstance(dataset, Stream) else {d: " ".join(inputs[d].values()) for d in dates}
+            )
             found.dates[dataset.path] = {d for d in dates if first <= d <= last}
             found.missing[dataset.path] = {d for d in dates - built.keys() if first <= d <= last}
             found.older[dataset.path] = {d for d in old if first <= d <= last}
