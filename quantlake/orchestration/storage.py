@@ -1,7 +1,7 @@
-"""The embedded profile's event log: Dagster's SQLite storage with its connections kept.
+"""The embedded profile's event log: Dagster's SQLite storage with its connections kept, and many events stored at once.
 
 Dagster opens an engine and a connection for every statement, so each event compiles its SQL anew: 8.9 ms of CPU an event, and a
-date of an asset has about seven. With the engines kept it is 1.8 ms.
+date of an asset has about ten. With the engines kept it is 1.8 ms, in groups (one transaction, one statement a table) 0.6 ms.
 """
 
 import threading
@@ -10,14 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
+from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.base import EventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection, Engine
 
+EVALUATION = DagsterEventType.ASSET_CHECK_EVALUATION
+GROUPED = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED, EVALUATION)
 BUSY_SECONDS = 60  # how long a statement waits for another process's
 ENGINES = 8  # the index and the runs being written or looked at; each keeps up to its pool's connections open
 
@@ -31,6 +37,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         self._engines = OrderedDict()
         self._tables: set[str] = set()
         self._open: dict[str, Connection] | None = None  # of the group that is being stored
+        self._waiting: list[EventLogEntry] = []
         super().__init__(base_dir, inst_data)
         self._db_lock = threading.RLock()  # type: ignore[assignment]  # a group's own statements come through
 
@@ -47,8 +54,58 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             self._stack, self._open = stack, {}
             try:
                 yield
+                self._store_waiting()
             finally:
-                self._open = None
+                self._open, self._waiting = None, []
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """As Dagster's; in a group what partitions have most of waits for its end."""
+        if self._open is not None and event.run_id and event.dagster_event_type in GROUPED:
+            self._waiting.append(event)
+        else:
+            super().store_event(event)
+
+    def _store_waiting(self) -> None:
+        """What Dagster's ``store_event`` writes of each, a statement a table."""
+        events = self._waiting
+        rows = [self._event_to_row(event) for event in events]
+        if not rows:
+            return
+        for run_id in {event.run_id for event in events}:
+            with self.run_connection(run_id) as connection:
+                connection.execute(SqlEventLogStorageTable.insert(), [row for row in rows if row["run_id"] == run_id])
+        with self.index_connection() as connection:
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+            last = connection.execute(select(func.max(SqlEventLogStorageTable.c.id))).scalar_one()  # no other writer is let in
+            numbered = list(zip(range(last - len(rows) + 1, last + 1), events, rows, strict=True))
+            of_assets = [(i, event) for i, event, _ in numbered if event.dagster_event_type is not EVALUATION]
+            if of_assets:
+                self._store_asset_event_tags(connection, [event for _, event in of_assets], [i for i, _ in of_assets])
+            newest = {(event.dagster_event_type, row["asset_key"]): (i, event) for i, event, row in numbered}
+            for (kind, _), (i, event) in newest.items():
+                if kind is not EVALUATION:
+                    self._store_asset_event(connection, event, i)
+            self._store_evaluations(connection, [entry for entry in numbered if entry[1].dagster_event_type is EVALUATION])
+
+    def _store_evaluations(self, connection: Connection, numbered: "list[tuple[int, EventLogEntry, dict[str, Any]]]") -> None:
+        table, new = AssetCheckExecutionsTable, []
+        runs = {event.run_id for _, event, _ in numbered}
+        of_runs = select(table.c.run_id, table.c.asset_key, table.c.check_name, table.c.partition).where(table.c.run_id.in_(runs))
+        planned = {tuple(row) for row in connection.execute(of_runs.where(table.c.execution_status == "PLANNED"))}
+        for i, event, row in numbered:
+            evaluation: Any = event.dagster_event.event_specific_data if event.dagster_event else None
+            if (event.run_id, row["asset_key"], evaluation.check_name, evaluation.partition) in planned:
+                self._update_asset_check_evaluation(event, i)
+                continue
+            target = evaluation.target_materialization_data
+            status = AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else AssetCheckExecutionRecordStatus.FAILED
+            new.append({
+                "asset_key": row["asset_key"], "check_name": evaluation.check_name, "run_id": event.run_id, "execution_status": status.value,
+                "evaluation_event": row["event"], "evaluation_event_timestamp": row["timestamp"], "evaluation_event_storage_id": i,
+                "materialization_event_storage_id": target.storage_id if target else None, "partition": evaluation.partition,
+            })  # fmt: skip
+        if new:
+            connection.execute(table.insert(), new)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """As Dagster's, in one transaction."""
