@@ -3,6 +3,7 @@
 Here: which rows are drawn, and drawing. Not here: bars. The libraries are the extra ``plot``.
 """
 
+import importlib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,7 @@ from quantlake.ports import Platform
 
 PRICES = ("open", "high", "low", "close")
 UP, DOWN = "#1b9e77", "#d95f02"  # told apart by the colour-blind too
-TERMINAL_BARS = 120
+TERMINAL_BARS = 78
 
 
 def candles(
@@ -84,7 +85,7 @@ def _chart(rows: pl.DataFrame, title: str) -> Any:
 
 def to_terminal(rows: pl.DataFrame, title: str) -> None:
     """As many candles as fit, longer where there are more; the volume below."""
-    plotext = _needs_plot(lambda: __import__("plotext"))
+    plotext = _needs_plot(lambda: importlib.import_module("plotext"))
     width = show.out.width if show.out.is_terminal else TERMINAL_BARS
     each = -(-rows.height // max(20, width - 14))
     merged = (
@@ -95,22 +96,18 @@ def to_terminal(rows: pl.DataFrame, title: str) -> None:
             pl.col("volume").sum(),
         )
     )  # fmt: skip
-    times = merged["bar_start"].dt.strftime("%H:%M:%S" if rows["bar_start"].dt.second().any() else "%H:%M").to_list()
+    times = merged["bar_start"].dt.strftime("%H:%M:%S" if (rows["bar_start"].dt.second() != 0).any() else "%H:%M").to_list()
     at = list(range(merged.height))
     marks = at[:: max(1, merged.height // 8)]
-    plotext.clear_figure()
-    plotext.subplots(2, 1)
-    plotext.subplot(1, 1)
-    plotext.plotsize(width, 22)
-    plotext.title(title)
-    plotext.candlestick(at, {c.title(): merged[c].to_list() for c in PRICES})
-    plotext.xticks(marks, [times[i] for i in marks])
-    plotext.subplot(2, 1)
-    plotext.plotsize(width, 9)
-    plotext.bar(at, merged["volume"].to_list())
-    plotext.xticks(marks, [times[i] for i in marks])
-    text = plotext.build()
-    print(text if show.out.is_terminal else plotext.uncolorize(text))
+    figure = plotext.figure
+    prices = {"date": at, **{c: merged[c].to_list() for c in PRICES}}
+    for height, heading in ((22, title), (8, "volume")):
+        figure.clear()
+        figure.plot_size(width, height)
+        figure.title(heading)
+        figure.draw(figure.bar(at, merged["volume"].to_list()) if heading == "volume" else figure.candlestick(prices))
+        figure.ruler("x").ticks(marks, [times[i] for i in marks])
+        figure.show(colorless=not show.out.is_terminal)
 
 
 def _needs_plot(draw: Callable[[], Any]) -> Any:

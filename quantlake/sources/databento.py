@@ -15,6 +15,8 @@ Here: which schemas there are importers for, where a file's rows belong, their s
 - ``known_at`` and ``receive_time`` are ``ts_recv`` (bars have none: their end).
 - ``side`` B is a buying aggressor, A a selling one, N unknown. An undefined price (2^63-1) is null, and so is the size beside it; a
   trade without a price is refused.
+- ``trade_id`` is made of publisher, sequence and, from the second on, the number of the trade among those of this sequence, so that the
+  trades of a ``trades`` and of a ``tbbo`` file of one day are the same trades; null where the sequence is 0.
 - ``exchange`` is the publisher's id where the dataset consolidates several venues (DBEQ, EQUS), ``suspicious`` where the record's flags
   say that its book may be wrong, since messages were lost.
 - ``symbol`` by the file's mappings of instrument ids, dated by UTC date of ``ts_recv``, of bars ``ts_event``; an id without a symbol on its date is refused.
@@ -136,10 +138,18 @@ def _checked(header: dbn.Header, records: dbn.Records, path: Path) -> pl.DataFra
     if header.schema in ("trades", "tbbo"):
         for row in np.flatnonzero(records["price"] == dbn.UNDEFINED_PRICE)[:1]:
             raise QuantLakeError(f"{path} record {row + 1} is a trade without a price")
-    return times.with_columns(
+    found = times.with_columns(
         symbol=_symbols(header, records, times["known_at" if "receive_time" in times.columns else "event_time"], path),
         partition_date=_partition_dates(header, times["event_time"]),
     ).with_columns(source_records=pl.len().over("partition_date").cast(pl.Int64))
+    return found.with_columns(trade_id=_trade_ids(records, found["symbol"])) if header.schema in ("trades", "tbbo") else found
+
+
+def _trade_ids(records: dbn.Records, symbols: pl.Series) -> pl.Series:
+    numbered = pl.DataFrame({"p": pl.Series(records["publisher_id"]), "s": pl.Series(records["sequence"]), "symbol": symbols})
+    nth = pl.int_range(pl.len()).over("p", "s", "symbol")
+    later = pl.when(nth > 0).then(pl.format(":{}", nth)).otherwise(pl.lit(""))
+    return numbered.select(pl.when(pl.col("s") > 0).then(pl.format("{}:{}{}", "p", "s", later))).to_series()
 
 
 def _times(header: dbn.Header, records: dbn.Records, path: Path) -> pl.DataFrame:

@@ -9,7 +9,7 @@ level, since its update ids count. Repeats are real updates, so nothing is dropp
 import polars as pl
 
 from quantlake import exchanges
-from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Integer, Price, Size, Table, Text, Timestamp
+from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Integer, Price, Rows, Size, Table, Text, Timestamp
 from quantlake.datasets.market import common, exchange_messages
 
 COLUMNS = (
@@ -41,6 +41,9 @@ COLUMNS = (
     common.flags("`clock_skew` (received over 1 s before it happened); `outside_window`"),
 )
 
+level, side = pl.col("price").is_not_null() | pl.col("level_id").is_not_null(), pl.col("side").is_not_null()
+unreadable = (side & ~level) | (~side & level) | (side & pl.col("size").is_null() & (pl.col("action") != "delete"))
+
 deltas = Table(
     __name__,
     of=exchange_messages.raw,
@@ -49,6 +52,7 @@ deltas = Table(
     key=("message_key", "item_index"),
     sort_by=("venue", "symbol", "receive_time", "line_number", "item_index"),
     columns=COLUMNS,
+    checks=(Rows("readable", unreadable, "without a side, a level or a size that can be read exactly", ("symbol", "message_key", "side", "price")),),
 )
 
 

@@ -17,7 +17,7 @@ raw = Stream(
     files="log",
     spill_days=1,  # Gemini sends trades of up to ten days before with a book; these keep the message's date
     columns=(
-        Column("source", Text, "Who sent it, and by which version of its interface: `binance`, `coinbase_pro`, `bybit_v2`."),
+        Column("source", Text, "Who sent it, and by which version of its interface: `binance_v3`, `coinbase_pro`, `bybit_v2`."),
         Column("venue", Text, "The exchange, lower case: `binance`."),
         Column("channel", Text, "As the message names it: `nknusdt@depth@100ms`, `book-1000`; of REST the path and query.", null=True),
         Column("url", Text, "The endpoint it came from; null where a capture does not say.", null=True),

@@ -14,6 +14,7 @@ from quantlake.contract import (
     Column,
     Integer,
     Price,
+    Rows,
     Size,
     Stream,
     Table,
@@ -26,9 +27,9 @@ COLUMNS = (
     Column("symbol", Text, "As the source prints it."),
     Column("venue", Text, "Exchange or consolidated tape, lower case: `usa`, `coinbase`."),
     Column("update_id", Text, "The venue's own id of the change; null where it has none.", null=True),
-    Column("bid_price", Price, "In the quote currency, unadjusted; null: nobody bids, or the row is of the other side alone.", null=True, above=0),
+    Column("bid_price", Price, "In the quote currency, unadjusted; null: nobody bids, or the row is of the other side alone.", null=True),
     Column("bid_size", Size, "In `size_unit`; null where the source has none.", null=True, minimum=0),
-    Column("ask_price", Price, "In the quote currency, unadjusted; null: nobody offers, or the row is of the other side alone.", null=True, above=0),
+    Column("ask_price", Price, "In the quote currency, unadjusted; null: nobody offers, or the row is of the other side alone.", null=True),
     Column("ask_size", Size, "In `size_unit`; null where the source has none.", null=True, minimum=0),
     Column("quote_condition", Text, "As printed.", null=True),
     Column("event_time", Timestamp, "When it was quoted, UTC."),
@@ -77,6 +78,15 @@ quotes = Table(
             "happened); `outside_window`"
         ),
         common.INSTRUMENT_ID,
+    ),
+    checks=(
+        Rows(
+            "price_above_zero",
+            ((pl.col("bid_price") <= 0) | (pl.col("ask_price") <= 0)) & pl.col("size_unit").ne_missing("contracts"),
+            "with a price not above 0",
+            ("symbol", "bid_price", "ask_price"),
+        ),
+        Rows("not_crossed", (pl.col("bid_price") > pl.col("ask_price")), "crossed", ("venue", "symbol", "bid_price", "ask_price"), blocking=False),
     ),
 )
 
