@@ -78,14 +78,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             connection.execute(SqlEventLogStorageTable.insert(), rows)
             last = connection.execute(select(func.max(SqlEventLogStorageTable.c.id))).scalar_one()  # no other writer is let in
             numbered = list(zip(range(last - len(rows) + 1, last + 1), events, rows, strict=True))
-            of_assets = [(i, event) for i, event, _ in numbered if event.dagster_event_type is not EVALUATION]
+            of_assets = [(i, event) for i, event, _ in numbered if event.dagster_event_type != EVALUATION]
             if of_assets:
                 self._store_asset_event_tags(connection, [event for _, event in of_assets], [i for i, _ in of_assets])
             newest = {(event.dagster_event_type, row["asset_key"]): (i, event) for i, event, row in numbered}
             for (kind, _), (i, event) in newest.items():
-                if kind is not EVALUATION:
+                if kind != EVALUATION:
                     self._store_asset_event(connection, event, i)
-            self._store_evaluations(connection, [entry for entry in numbered if entry[1].dagster_event_type is EVALUATION])
+            self._store_evaluations(connection, [entry for entry in numbered if entry[1].dagster_event_type == EVALUATION])
 
     def _store_evaluations(self, connection: Connection, numbered: "list[tuple[int, EventLogEntry, dict[str, Any]]]") -> None:
         table, new = AssetCheckExecutionsTable, []
@@ -94,13 +94,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         planned = {tuple(row) for row in connection.execute(of_runs.where(table.c.execution_status == "PLANNED"))}
         for i, event, row in numbered:
             evaluation: Any = event.dagster_event.event_specific_data if event.dagster_event else None
-            if (event.run_id, row["asset_key"], evaluation.check_name, evaluation.partition) in planned:
+            asset = evaluation.asset_key.to_string()  # the event's own row has none
+            if (event.run_id, asset, evaluation.check_name, evaluation.partition) in planned:
                 self._update_asset_check_evaluation(event, i)
                 continue
             target = evaluation.target_materialization_data
             status = AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else AssetCheckExecutionRecordStatus.FAILED
             new.append({
-                "asset_key": row["asset_key"], "check_name": evaluation.check_name, "run_id": event.run_id, "execution_status": status.value,
+                "asset_key": asset, "check_name": evaluation.check_name, "run_id": event.run_id, "execution_status": status.value,
                 "evaluation_event": row["event"], "evaluation_event_timestamp": row["timestamp"], "evaluation_event_storage_id": i,
                 "materialization_event_storage_id": target.storage_id if target else None, "partition": evaluation.partition,
             })  # fmt: skip
