@@ -24,6 +24,7 @@ from quantlake.contract import (
     Price,
     QuantLakeError,
     Rollup,
+    Rows,
     Sessions,
     Stream,
     Table,
@@ -31,7 +32,8 @@ from quantlake.contract import (
     TextList,
     Timestamp,
 )
-from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
+from quantlake.contract.compute import visible
+from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names, described
 from quantlake.ports import CheckResult
 
 PORT, ADAPTER = "Quality", "great_expectations"
@@ -230,3 +232,24 @@ def test_importing_the_adapter_imports_no_evaluator() -> None:
     heavy = "{'great_expectations', 'pandas', 'exchange_calendars'}"
     program = f"import sys, quantlake.adapters.quality.great_expectations\nassert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_row_checks_block_warn_or_keep_back_as_the_contract_says() -> None:
+    """Null is not bad; a few bad rows of a quarantine are a warning, more than its share block."""
+    odd = pl.col("score") > 5
+    dataset = replace(things, checks=(
+        Rows("small", odd, "too large", ("symbol", "score")),
+        Rows("noted", odd, "too large", ("score",), blocking=False),
+        Rows("kept_back", odd, "too large", ("score",), quarantine=True, most=0.34),
+    ))  # fmt: skip
+    rows = pa.Table.from_pylist([{**GOOD, "line": n, "score": score} for n, score in enumerate([1.0, 7.0, None])], dataset.spec.arrow)
+    found = {r.check: r for r in GreatExpectations().judge(dataset, rows, [DAY])[DAY]}
+    assert {(c, found[c].passed, found[c].blocking) for c in ("small", "noted", "kept_back")} == {
+        ("small", False, True), ("noted", False, False), ("kept_back", False, False),
+    }  # fmt: skip
+    assert found["small"].reason == "symbol, score: 1 of 3 rows too large, e.g. AAPL, 7.0" and list(found["small"].failing) == [1]
+    assert visible(dataset, rows).num_rows == 2 and visible(things, rows).num_rows == 3
+    many = pa.concat_tables([rows, rows.slice(1, 1)])
+    (again,) = (r for r in GreatExpectations().judge(dataset, many, [DAY])[DAY] if r.check == "kept_back")
+    assert not again.passed and again.blocking
+    assert "up to 34.0% of a date's rows are kept back alone" in described(dataset)["kept_back"]
