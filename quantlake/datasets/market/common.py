@@ -8,7 +8,7 @@ from datetime import time
 
 import polars as pl
 
-from quantlake.contract import Column, Integer, Sessions, Text, TextList, Timestamp
+from quantlake.contract import Column, Integer, Rows, Sessions, Text, TextList, Timestamp
 
 CONSOLIDATED_US = "usa"  # the consolidated tape, whose day is New York's
 NEW_YORK = "America/New_York"
@@ -31,14 +31,29 @@ SIZE_UNIT = Column("size_unit", Text, "What sizes count: base currency, shares o
 
 
 def flags(meaning: str) -> Column:
-    """The column ``flags``, with what each of its words means."""
-    return Column("flags", TextList, f"What is odd about it: {meaning}.")
+    """The column ``flags``, with what each of its words means. They follow from the rest, and from when and beside what a row came, so
+    that of two copies of an event the first one stays."""
+    return Column("flags", TextList, f"What is odd about it: {meaning}.", provenance=True)
 
 
 def session_date() -> pl.Expr:
     """The date of a print by its ``venue`` and ``event_time``: New York's for the US tape, UTC's elsewhere."""
     new_york = pl.col("event_time").dt.convert_time_zone(NEW_YORK).dt.date()
     return pl.when(pl.col("venue") == CONSOLIDATED_US).then(new_york).otherwise(pl.col("event_time").dt.date())
+
+
+def out_of_order() -> pl.Expr:
+    """Whether an earlier record of the same symbol in the same file or connection has a later time; of rows in order of arrival."""
+    return pl.col("event_time") < pl.col("event_time").cum_max().shift().over("source_name", "source_version", "symbol")
+
+
+CLOCK = Rows(
+    "clock", pl.col("flags").list.contains("clock_skew"), "known over 1 s before it happened", ("event_time", "known_at"), blocking=False
+)
+IN_ORDER = Rows(
+    "in_order", pl.col("flags").list.contains("out_of_order"), "after a later one of its file or connection", ("symbol", "event_time"),
+    blocking=False,
+)  # fmt: skip
 
 
 def flagged(odd: Mapping[str, pl.Expr]) -> pl.Expr:

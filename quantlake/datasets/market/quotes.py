@@ -74,7 +74,7 @@ quotes = Table(
     columns=(
         *COLUMNS,
         common.flags(
-            "`crossed` (the bid is above the ask), `locked` (they are equal); `suspicious`; `clock_skew` (known over 1 s before it "
+            "`crossed` (the bid is above the ask), `locked` (they are equal); `suspicious`; `out_of_order`; `clock_skew` (known over 1 s before it "
             "happened); `outside_window`"
         ),
         common.INSTRUMENT_ID,
@@ -86,7 +86,9 @@ quotes = Table(
             "with a price not above 0",
             ("symbol", "bid_price", "ask_price"),
         ),
-        Rows("not_crossed", (pl.col("bid_price") > pl.col("ask_price")), "crossed", ("venue", "symbol", "bid_price", "ask_price"), blocking=False),
+        Rows("not_crossed", pl.col("bid_price") >= pl.col("ask_price"), "crossed or locked", ("venue", "bid_price", "ask_price"), blocking=False),
+        common.IN_ORDER,
+        common.CLOCK,
     ),
 )
 
@@ -100,5 +102,6 @@ def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
         "locked": pl.col("bid_price") == pl.col("ask_price"),
         "suspicious": pl.col("suspicious"),
         "outside_window": pl.col("outside_window"),
+        "out_of_order": common.out_of_order(),
     }
     return whole.with_columns(instrument_id=pl.lit(None, pl.String), flags=common.flagged(odd))

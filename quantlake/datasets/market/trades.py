@@ -76,7 +76,7 @@ trades = Table(
     columns=(
         *COLUMNS,
         common.flags(
-            "`zero_size`; `suspicious` (the source says so); `clock_skew` (known over 1 s before it happened); `outside_window` (its "
+            "`zero_size`; `suspicious` (the source says so); `out_of_order` (after a later one of its file); `clock_skew` (known over 1 s before it happened); `outside_window` (its "
             "message came more than a day off, and it keeps the message's date)"
         ),
         common.INSTRUMENT_ID,
@@ -88,6 +88,8 @@ trades = Table(
     ),
     checks=(
         Rows("price_above_zero", (pl.col("price") <= 0) & pl.col("size_unit").ne_missing("contracts"), "not above 0", ("symbol", "price")),
+        common.IN_ORDER,
+        common.CLOCK,
     ),
 )
 
@@ -95,7 +97,12 @@ trades = Table(
 @trades.build
 def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
     whole = pl.concat([_of_files(received), exchanges.trades(messages)], how="diagonal_relaxed")
-    odd = {"zero_size": pl.col("size") == 0, "suspicious": pl.col("suspicious"), "outside_window": pl.col("outside_window")}
+    odd = {
+        "zero_size": pl.col("size") == 0,
+        "suspicious": pl.col("suspicious"),
+        "outside_window": pl.col("outside_window"),
+        "out_of_order": ~pl.col("is_snapshot").fill_null(False) & common.out_of_order(),
+    }
     return whole.with_columns(
         updates_ohlc=updates_ohlc(Policy.sip),
         updates_volume=updates_volume(Policy.sip),
@@ -113,4 +120,5 @@ def _of_files(received: pl.LazyFrame) -> pl.LazyFrame:
         suspicious=pl.coalesce(pl.col("suspicious"), marked.fill_null(False)),
         conditions=plain,
         outside_window=pl.lit(False),
+        is_snapshot=pl.lit(None, pl.Boolean),
     )
