@@ -70,7 +70,7 @@ def _faults(adapters: Adapters, graph: Catalog, simulation: Simulation | None) -
         faults += [f"{path}: rows by date are {_days(found)}, expected {_days(expected)}"] if found != expected else []
     for name, query, count in (
         ("dead letters", "SELECT count(*) FROM deadletters", simulation.dead_letters),
-        ("flagged trades", "SELECT count(*) FROM curated_market_trades WHERE len(flags) > 0", sum(simulation.flagged.values())),
+        ("flagged trades", "SELECT count(*) FROM curated_market_trades WHERE list_contains(flags, 'zero_size')", sum(simulation.flagged.values())),
     ):
         answer = QueryService(graph, adapters).run(query).read_all().column(0)[0].as_py()
         faults += [f"{name}: {answer}, expected {count}"] if answer != count else []

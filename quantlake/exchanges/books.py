@@ -85,8 +85,10 @@ def _with_connection(deltas: pl.DataFrame) -> pl.DataFrame:
     asked = deltas.filter(rest).sort("receive_time")
     before = asked.join_asof(known, left_on="receive_time", right_on="began", by=by, strategy="backward", check_sortedness=False)
     after = asked.join_asof(known, left_on="receive_time", right_on="began", by=by, strategy="forward", check_sortedness=False)
-    found = before["book_connection"].zip_with(before["book_connection"].is_not_null(), after["book_connection"])
-    asked = asked.with_columns(book_connection=found.fill_null(NO_CONNECTION))
+    named = asked.select(pl.col("connection_id").str.replace("[/#]rest$", "")).to_series()  # of a connection that says whose it is
+    named = pl.select(pl.when(named.is_in(known["book_connection"].implode())).then(named)).to_series()
+    found = pl.select(pl.coalesce(named, before["book_connection"], after["book_connection"], pl.lit(NO_CONNECTION))).to_series()
+    asked = asked.with_columns(book_connection=found if asked.height else pl.lit(None, pl.String))
     return pl.concat([deltas.filter(~rest).with_columns(book_connection="connection_id"), asked])
 
 

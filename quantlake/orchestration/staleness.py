@@ -55,9 +55,12 @@ def state(
     current: dict[str, dict[date, str]] = {}
     rows: dict[str, set[date]] = {}
     chosen = {d.path for d in selected}
-    needed = {s.path for d in selected for s in catalog.roots(d)}
+    needed = set(chosen)
+    for dataset in reversed(catalog.datasets):
+        if dataset.path in needed:
+            needed |= {i.path for i in dataset.inputs}
     for dataset in catalog.datasets:
-        if not needed & {s.path for s in catalog.roots(dataset)}:
+        if dataset.path not in needed:
             continue
         built = recorded(dataset, instance)
         if isinstance(dataset, Stream):
