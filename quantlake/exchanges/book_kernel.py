@@ -117,7 +117,7 @@ def replay(
                     out[m, 4] = DROPPED
                     continue
                 if rule == BY_TIME and synced:  # what followed the answer counts again
-                    while waiting > first and messages[waiting - 1, 4] >= high:
+                    while waiting > first and messages[waiting - 1, 4] > high:
                         waiting -= 1
                 held[:] = -1
                 ends[:] = 0
