@@ -58,17 +58,18 @@ def plot(
     day: Annotated[str, typer.Option("--date", metavar="DATE", help="The partition date: 2013-10-07.")],
     venue: Annotated[str | None, typer.Option(help="Of this venue alone.")] = None,
     interval: Annotated[str | None, typer.Option(help="Of vendor_bars: 1s, 1m, 1h, 1d.")] = None,
+    price_type: Annotated[str, typer.Option(help="Of vendor_bars: trade, bid or ask.")] = "trade",
     to: Annotated[Path | None, typer.Option(metavar="FILE", help="A .png, .svg or .html file; default: the terminal.")] = None,
 ) -> None:
     """Draw candles and volume of a symbol's day."""
     from quantlake.cli import charts
 
-    rows = charts.candles(catalog(), platform(), dataset, symbol, _date(day), venue, interval)
+    rows = charts.candles(catalog(), platform(), dataset, symbol, _date(day), venue, interval, price_type)
     if to is None:
         charts.to_terminal(rows, f"{symbol}, {dataset}, {day} (UTC)")
     else:
         charts.to_file(rows, f"{symbol}, {dataset}, {day}", to)
-        show.out.print(f"wrote {to}: {rows.height:,} bars", highlight=False, soft_wrap=True)
+        show.out.print(f"wrote {to}: {rows.height:,} bar{'s' if rows.height != 1 else ''}", highlight=False, soft_wrap=True)
 
 
 def _date(text: str) -> date:

@@ -22,7 +22,7 @@ TERMINAL_BARS = 78
 
 
 def candles(
-    catalog: Catalog, platform: Platform, name: str, symbol: str, day: date, venue: str | None, interval: str | None
+    catalog: Catalog, platform: Platform, name: str, symbol: str, day: date, venue: str | None, interval: str | None, price_type: str = "trade"
 ) -> pl.DataFrame:  # fmt: skip
     """``bar_start``, open, high, low, close, volume (floats) of a dataset's bars. Raises ``QuantLakeError``: no bars, or none of these."""
     from quantlake.serving.frames import Tables
@@ -34,7 +34,7 @@ def candles(
         raise QuantLakeError(f"{name!r} is no dataset of bars; there are {', '.join(dict.fromkeys(known))}")
     dataset = drawn[-1]
     columns = [c.name for c in dataset.columns]
-    wanted = {"venue": venue, "interval": interval, "price_type": "trade" if "price_type" in columns else None}
+    wanted = {"venue": venue, "interval": interval, "price_type": price_type}
     rows = Tables(catalog, platform).table(dataset.path).filter(pl.col("partition_date") == day, pl.col("symbol") == symbol)
     rows = rows.filter(*(pl.col(c) == v for c, v in wanted.items() if v is not None and c in columns))
     held = rows.collect()

@@ -1,6 +1,7 @@
 """BitMEX, version 1: what its realtime tables say.
 
-Here: trade, quote, orderBookL2 and orderBookL2_25. Not here: instruments, liquidations, answers to subscriptions.
+Here: trade, quote, orderBookL2 and orderBookL2_25. Not here: instruments, liquidations, answers to subscriptions, and values of indices
+(``.BXBT``), which ``trade`` sends as trades without a size and all of one id.
 Sizes count contracts.
 Format: https://www.bitmex.com/app/wsAPI
 """
@@ -27,7 +28,7 @@ def channel(payload: pl.Expr) -> pl.Expr:
 def trades(messages: pl.DataFrame) -> pl.DataFrame:
     """trade: inserts, and the partial that opens a subscription; ``side`` is the aggressor's."""
     return rows.trades(
-        _items(messages, "trade", TRADE).with_columns(
+        _items(messages, "trade", TRADE).filter(~pl.col("symbol").str.starts_with(".")).with_columns(
             event_time=iso(pl.col("timestamp")),
             trade_id="trdMatchID",
             size_unit=pl.lit("contracts"),

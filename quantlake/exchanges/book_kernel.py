@@ -113,6 +113,12 @@ def replay(
         for m in range(first, end):
             row, stop, snapshot, low, high, checksum, depth, hidden = messages[m]
             if snapshot:
+                if rule == BY_IDS and synced and high < last:  # an answer older than a book that is in order
+                    out[m, 4] = DROPPED
+                    continue
+                if rule == BY_TIME and synced:  # what followed the answer counts again
+                    while waiting > first and messages[waiting - 1, 4] > high:
+                        waiting -= 1
                 held[:] = -1
                 ends[:] = 0
                 _apply(held, ends, row, stop, side, level, deletes, depth)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RULES = {"binance": 1, "bitstamp": 2}
 BOOK = ("source", "venue", "symbol", "connection_id")
+OF_RECORDER = r"[/#](?:rest|[0-9]+)$"  # how connections of one recorder differ, in captures and live
 NO_CONNECTION = ""  # of a snapshot before the first message of its symbol
 STATES = ("synced", "gap", "crossed", "invalid")
 DROPPED = 4  # what the loop calls a message that changes nothing, or that carries on from the day before
@@ -59,7 +60,7 @@ def _ordered(deltas: pl.DataFrame, opening: pl.DataFrame) -> pl.DataFrame:
     first = changes.sort("receive_time").group_by(symbol).agg(pl.col("book_connection").first().alias("first"))
     unread = pl.col("connection_id") == NO_CONNECTION
     begun = opening.join(first, on=symbol, how="left", maintain_order="left").with_columns(
-        hidden=pl.lit(True), action=pl.lit("snapshot"), message_key=pl.lit(""), place=pl.lit(None, changes.schema["place"]),
+        hidden=pl.lit(True), copied=pl.lit(False), action=pl.lit("snapshot"), message_key=pl.lit(""), place=pl.lit(None, changes.schema["place"]),
         book_connection=pl.when(unread).then(pl.coalesce("first", "connection_id")).otherwise("connection_id"),
     ).filter(unread | pl.col("book_connection").is_in(changes["book_connection"].unique().implode())).drop("first")  # fmt: skip
     whole = pl.concat([begun, changes], how="diagonal_relaxed")
@@ -77,19 +78,29 @@ def _ordered(deltas: pl.DataFrame, opening: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_connection(deltas: pl.DataFrame) -> pl.DataFrame:
-    """``book_connection``: the connection whose book a change is of; of a REST snapshot that of its symbol which was open, the latest begun."""
+    """``book_connection``: the connection whose book a change is of; of a REST snapshot that of its own recorder which was open, the latest
+    begun; where no name says whose it is, every open one of its symbol, since ids are the venue's: all but one of these are ``copied``.
+    """
     by = ["source", "venue", "symbol"]
     rest = pl.col("venue").is_in(list(RULES)) & (pl.col("action") == "snapshot")
-    begun = deltas.filter(~rest).group_by(*by, "connection_id").agg(began=pl.col("receive_time").min())
-    known = begun.select(*by, "began", book_connection="connection_id").sort("began")
-    asked = deltas.filter(rest).sort("receive_time")
-    before = asked.join_asof(known, left_on="receive_time", right_on="began", by=by, strategy="backward", check_sortedness=False)
-    after = asked.join_asof(known, left_on="receive_time", right_on="began", by=by, strategy="forward", check_sortedness=False)
-    named = asked.select(pl.col("connection_id").str.replace("[/#]rest$", "")).to_series()  # of a connection that says whose it is
-    named = pl.select(pl.when(named.is_in(known["book_connection"].implode())).then(named)).to_series()
-    found = pl.select(pl.coalesce(named, before["book_connection"], after["book_connection"], pl.lit(NO_CONNECTION))).to_series()
-    asked = asked.with_columns(book_connection=found if asked.height else pl.lit(None, pl.String))
-    return pl.concat([deltas.filter(~rest).with_columns(book_connection="connection_id"), asked])
+    recorder = pl.col("connection_id").str.replace(OF_RECORDER, "")
+    received = pl.col("receive_time")
+    begun = deltas.filter(~rest).group_by(*by, "connection_id").agg(began=received.min(), ended=received.max())
+    known = begun.select(*by, "began", "ended", recorder=recorder, book_connection="connection_id").sort("began")
+    asked = deltas.filter(rest).with_columns(recorder=recorder).sort("receive_time")
+    own, own_later, any_one, any_later = (
+        asked.join_asof(known, left_on="receive_time", right_on="began", by=keys, strategy=strategy, check_sortedness=False)["book_connection"]
+        for keys in ([*by, "recorder"], by) for strategy in ("backward", "forward")
+    )  # fmt: skip
+    whose = pl.select(pl.coalesce(own, own_later, any_one, any_later, pl.lit(NO_CONNECTION))).to_series()
+    asked = asked.drop("recorder").with_columns(book_connection=whose)
+    unnamed = asked.filter(own.is_null() & own_later.is_null())
+    beside = unnamed.join(known.select(*by, "began", "ended", also="book_connection"), on=by, maintain_order="left").filter(
+        received.is_between("began", "ended"), pl.col("also") != pl.col("book_connection")
+    )
+    copies = beside.with_columns(book_connection="also").select(asked.columns)
+    whole = pl.concat([deltas.filter(~rest).with_columns(book_connection="connection_id"), asked])
+    return pl.concat([whole.with_columns(copied=pl.lit(False)), copies.with_columns(copied=pl.lit(True))])
 
 
 def _messages(rows: pl.DataFrame) -> pl.DataFrame:
@@ -99,6 +110,7 @@ def _messages(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("row").first(),
         pl.len(),
         pl.col("hidden").first(),
+        pl.col("copied").first(),
         (pl.col("action") == "snapshot").any().alias("snapshot"),
         pl.col("first_update_id").first(),
         pl.col("last_update_id").last(),
@@ -154,7 +166,7 @@ def _tops(rows: pl.DataFrame, messages: pl.DataFrame, out: "Ints") -> pl.DataFra
     return (
         messages.with_columns(**columns, state=pl.Series(out[:, 4]), update_id="last_update_id",
                               checksum_ok=pl.Series(out[:, 5]).replace_strict({1: True, 0: False}, default=None, return_dtype=pl.Boolean))
-        .filter(state < DROPPED)
+        .filter(state < DROPPED, ~pl.col("copied"))
         .with_columns(state=state.replace_strict(dict(enumerate(STATES)), return_dtype=pl.String))
         .with_columns(state=pl.when((state == "synced") & crossed).then(pl.lit("crossed")).otherwise(state))
         .with_columns(pl.when(~wrong).then(pl.col(c)).alias(c) for c in shown)

@@ -12,12 +12,12 @@ from quantlake.contract.catalog import Catalog
 from quantlake.contract.sessions import session_hours
 from quantlake.datasets.market import bars as trade_bars
 from quantlake.datasets.market import common
-from quantlake.datasets.market.bars import INTERVALS, US_FUTURES
+from quantlake.datasets.market.bars import INTERVALS
 from quantlake.datasets.market.conditions import Policy, updates_ohlc, updates_volume
 from quantlake.ports import Platform
 from quantlake.serving.frames import Tables
 
-CALENDARS = {common.CONSOLIDATED_US: "XNYS", **dict.fromkeys(US_FUTURES, "CMES")}
+CALENDARS = {common.CONSOLIDATED_US: "XNYS", **dict.fromkeys(common.US_FUTURES, "CMES")}
 OPEN_CLOSE = ("open", "high", "low", "close")
 
 
@@ -41,6 +41,8 @@ class Bars:
         trades = self._of("curated/market/trades", symbol, day, venue, as_known_at)
         judged = trades.with_columns(updates_ohlc=updates_ohlc(policy), updates_volume=updates_volume(policy))
         found = trade_bars.from_trades((_regular(judged, day) if regular else judged).lazy(), interval).collect()
+        if as_known_at is not None:  # of a minute that is not over, nobody knows the bar
+            found = found.filter(pl.col("known_at") <= as_known_at)
         return _filled(found, interval) if fill else found
 
     def of_vendor(self, symbol: str, day: date, interval: str, shorter: str, *, venue: str | None = None) -> pl.DataFrame:

@@ -32,6 +32,11 @@ OF_HOST = {
     "ws-feed.exchange.coinbase.com": "coinbase_pro", "api.pro.coinbase.com": "coinbase_pro", "api.exchange.coinbase.com": "coinbase_pro",
     "api.gemini.com": "gemini_v2", "ws.kraken.com": "kraken_v1", "api.kraken.com": "kraken_v1",
 }  # fmt: skip
+OTHER_VERSIONS = re.compile(
+    r"^[a-z]+://(?:advanced-trade-ws\.coinbase\.com|api\.gemini\.com/v1/marketdata|stream\.bybit\.com/(?:v[3-9]|contract|spot)|ws\.kraken\.com/v2)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Of these venues' interfaces, those which no module here reads."""
 TIME = r"[0-9]{1,11}(?:\.[0-9]+)?"
 FORMS = {
     "websocket": rf"^(?P<at>{TIME}): (?P<payload>.*)$",
@@ -57,7 +62,8 @@ def recognise(path: Path) -> Recognised:
         return None
     if _source(path, head) is None:
         host = HOST.search(head)
-        return f"exchange capture of {name['venue'] if name else host[1] if host else 'a venue that it does not name'}"
+        other = " by another version of its interface than is known" if known else ""
+        return f"exchange capture of {name['venue'] if name else host[1] if host else 'a venue that it does not name'}{other}"
     return Importer("exchange captures", read)
 
 
@@ -140,6 +146,8 @@ def _rows(messages: pl.DataFrame, source: str, source_name: str, version: str) -
 
 
 def _source(path: Path, head: str) -> str | None:
+    if OTHER_VERSIONS.search(head):
+        return None
     name = NAME.fullmatch(path.name)
     if name and name["venue"] in OF_NAME:
         return OF_NAME[name["venue"]]

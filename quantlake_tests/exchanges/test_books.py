@@ -184,3 +184,39 @@ def test_nothing_gives_nothing() -> None:
     empty = pl.DataFrame(exchange_messages.raw.spec.arrow.empty_table()).lazy()
     for parse in (exchanges.trades, exchanges.quotes, exchanges.book_deltas):
         assert parse(empty).collect().height == 0
+
+
+def two_recorders(rest: tuple[str, str]) -> pl.DataFrame:
+    """Binance: `A` begins at 1, `B` at 2; the snapshots of both, asked for by ``rest``, come after both began."""
+
+    def change(name: str, at: int, update: int) -> dict[str, Any]:
+        ids = {"first_update_id": update, "last_update_id": update}
+        key = {"connection_id": name, "source_name": name, "message_key": f"{name}:{update}"}
+        return row("binance", at, 0, action="set", side="bid", price=Decimal(update), size=Decimal(1), **ids) | key
+
+    def answer(name: str, at: int, update: int) -> dict[str, Any]:
+        asked = row("binance", at, 0, action="snapshot", side="bid", price=Decimal(1), size=Decimal(1), last_update_id=update)
+        return asked | {"connection_id": name, "source_name": name, "message_key": f"{name}:{at}"}
+
+    found = [change("A", at, at) for at in range(1, 9)] + [change("B", at, at) for at in range(2, 9)]
+    return pl.DataFrame([*found, answer(rest[0], 3, 3), answer(rest[1], 5, 5)], schema=SCHEMA)
+
+
+@pytest.mark.parametrize("rest", [("A/rest", "B/rest"), ("A#rest", "B#rest"), ("x", "y")])
+def test_each_of_two_recorders_has_a_book(rest: tuple[str, str]) -> None:
+    tops = books.replay(two_recorders(rest), NOTHING).tops
+    assert tops.filter(state="gap").is_empty()
+    assert not tops.select("message_key", "symbol").is_duplicated().any()
+    assert set(tops.filter(message_key=pl.col("connection_id") + ":8")["connection_id"]) == {"A", "B"}
+
+
+def test_an_answer_older_than_the_book_does_not_undo_it() -> None:
+    ids = [{"first_update_id": n, "last_update_id": n} for n in range(1, 7)]
+    changes = [row("binance", n, 0, action="set", side="bid", price=Decimal(n), size=Decimal(1), **ids[n - 1]) for n in range(1, 7)]
+    first, late = (
+        row("binance", at, 0, action="snapshot", side="bid", price=Decimal(1), size=Decimal(1), last_update_id=1) | {"message_key": key}
+        for at, key in ((1, "first"), (5, "late"))
+    )
+    tops = books.replay(pl.DataFrame([first, *changes, late], schema=SCHEMA), NOTHING).tops
+    assert tops.filter(pl.col("state") != "synced").is_empty()
+    assert tops.filter(message_key="6").select("bid_price", "bid_levels").row(0) == (Decimal(6), 6)

@@ -140,6 +140,7 @@ def test_what_is_there_but_cannot_be_read_exactly_is_null_and_stays() -> None:
     ("binance_v3", '{"e":"24hrTicker","s":"BNBBTC","b":"0.0024","B":"10","a":"0.0026","A":"100","u":1}'),
     ("binance_v3", '{"e":"trade","s":"BNBBTC","t":12345,"p":"0.001","q":"100","m":true}'),
     ("bitmex_v1", '{"success":true,"subscribe":"orderBookL2:XBTUSD","request":{"op":"subscribe","args":["trade:XBTUSD"]}}'),
+    ("bitmex_v1", '{"table":"trade","action":"insert","data":[{"timestamp":"2021-07-22T22:36:10.014Z","symbol":".BXBT","side":"Buy","size":null,"price":1.5,"trdMatchID":"00000000-0000-0000-0000-000000000000"}]}'),
     ("bitstamp_v2", '{"event":"bts:subscription_succeeded","channel":"diff_order_book_sgbeur","data":{}}'),
     ("bitstamp_v2", '{"data":{"microtimestamp":"1641343691244908","bids":[["1","2"]],"asks":[]},"channel":"order_book_bateur","event":"data"}'),
     ("bybit_v2", '{"success":true,"ret_msg":"","request":{"op":"subscribe","args":["trade.BTCUSD","orderBookL2_25.BTCUSD"]}}'),

@@ -137,6 +137,8 @@ def test_bytes_that_are_no_text_and_a_cut_file_are_refused_by_name(tmp_path: Pat
     ("mine.log", "1618678142.5: {}\nwss://ws.kraken.com <- 1618678142.6: {}\n", True),
     ("mine.log", "\n" + OPENED, True),
     ("BINANCE_FUTURES.ws.1.0", "wss://fstream.binance.com/stream <-> 1618678142.5\n", "exchange capture of BINANCE_FUTURES"),
+    ("BYBIT.ws.1.0", "wss://stream.bybit.com/v5/public/linear <-> 1618678142.5\n", "exchange capture of BYBIT by another version of its interface than is known"),
+    ("KRAKEN.ws.1.0", "wss://ws.kraken.com/v2 <-> 1618678142.5\n", "exchange capture of KRAKEN by another version of its interface than is known"),
     ("mine.log", "wss://ws.okx.com:8443/ws <-> 1618678142.5\n", "exchange capture of ws.okx.com"),
     ("mine.log", "1618678142.5: {}", "exchange capture of a venue that it does not name"),
     ("notes.0", "2021: a year", None), ("OTHER.0", "1,2,3\n", None), ("mine.log", "configuration: yaml\n", None), ("mine.bin", "\x1f\x8b", None),

@@ -30,7 +30,6 @@ from quantlake.contract.sessions import session_hours
 from quantlake.datasets.market import common
 
 INTERVALS = {"1s": timedelta(seconds=1), "1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
-US_FUTURES = ("comex", "cme", "nymex", "cbot", "glbx_mdp3")
 
 BAR = ("symbol", "venue", "bar_start", "partition_date")
 KEY = ("venue", "symbol", "bar_start")
@@ -99,7 +98,7 @@ def start_of(interval: str) -> pl.Expr:
         return pl.col("event_time").dt.truncate(interval)
     midnight = pl.col("partition_date").cast(pl.Datetime("us"))
     new_york = midnight.dt.replace_time_zone(common.NEW_YORK).dt.convert_time_zone("UTC")
-    future = pl.when(pl.col("venue").is_in(US_FUTURES)).then("partition_date")
+    future = pl.when(pl.col("venue").is_in(common.US_FUTURES)).then("partition_date")
     opened = future.map_batches(_session_opens, return_dtype=pl.Datetime("us", "UTC"))
     other = pl.coalesce(opened, midnight.dt.replace_time_zone("UTC"))
     return pl.when(pl.col("venue") == common.CONSOLIDATED_US).then(new_york).otherwise(other)

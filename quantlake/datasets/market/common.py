@@ -12,6 +12,7 @@ from quantlake.contract import Column, Integer, Rows, Sessions, Text, TextList, 
 
 CONSOLIDATED_US = "usa"  # the consolidated tape, whose day is New York's
 NEW_YORK = "America/New_York"
+US_FUTURES = ("comex", "cme", "nymex", "cbot", "glbx_mdp3")  # their day is the CME's session, their prices may be negative
 XNYS = Sessions("XNYS", NEW_YORK, opens=time(9, 30), due=time(22, 0))
 
 SOURCE = Column("source", Text, "Who sent or kept it: `lean`, `databento`, `binance`; null before this column was kept.", null=True, provenance=True)

@@ -65,7 +65,7 @@ PRICES = ("open", "high", "low", "close")
 not_above_zero = pl.any_horizontal(pl.col(c) <= 0 for c in PRICES) & (pl.col("price_type") != "open_interest")
 inconsistent = pl.any_horizontal(pl.col("low") > pl.col(c) for c in PRICES) | pl.any_horizontal(pl.col("high") < pl.col(c) for c in PRICES)
 strict = pl.col("source").is_in(JUDGED)
-future = pl.col("symbol").str.contains(r"^[A-Z]+[0-9]{6}$")
+future = pl.col("venue").is_in(common.US_FUTURES)
 
 bars = Table(
     __name__,

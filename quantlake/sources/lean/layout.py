@@ -38,7 +38,7 @@ MARKETS: dict[str, AssetClass] = {
     **dict.fromkeys(("coinbase", "gdax", "binance", "binanceus", "bitfinex", "bitstamp", "bybit", "kraken"), "crypto"),
 }  # fmt: skip
 CLOCKED: dict[AssetClass, tuple[str, ...]] = {
-    "equity": ("usa",), "forex": ("fxcm", "oanda"), "future": ("comex", "cme", "cbot", "nymex", "usa")
+    "equity": ("usa",), "forex": ("fxcm", "oanda"), "future": ("comex", "cme", "cbot", "nymex")
 }
 """Markets whose clock is known; crypto's is UTC everywhere."""
 WORDS = {"trade": "trades", "quote": "quotes", "openinterest": "open interest"}
