@@ -36,7 +36,7 @@ def ql() -> Iterator[Commands]:
         shutil.copy(source, folder / "equity/usa/tick/ibm")
         zipped(folder / COINS, "20131007_ibm_tick_trade.csv", "50400000,7.5,0.25\n50400001,7.25,0.5")
         found.run("replay", str(folder))
-        found.run("refresh", "--select", "raw/market/trades or curated/market/trades or derived/market/bars_1m")
+        found.run("refresh", "--select", '+key:"derived/market/bars_1m"')
         yield found
 
 

@@ -134,7 +134,7 @@ def test_a_correction_takes_over_and_what_was_known_before_stays() -> None:
         versions, rows = home.versions(), home.raw_rows()
         assert rows == len(home.first.lines) + len(home.second.lines)
         home.replay(home.first, home.second)
-        home.refresh("raw/market/trades or curated/market/trades")
+        home.refresh('+key:"curated/market/trades"')
         assert home.raw_rows() == 2 * rows
         assert home.versions().equals(versions)
         assert home.clean()
