@@ -72,7 +72,7 @@ LEAN_OHLC, LEAN_VOLUME = 0x344A2E, 0x5000000  # fitted to LEAN's own bars
 def counts(mask: int | None, policy: Policy, size: int = 100) -> tuple[bool, bool]:
     """Whether a trade of these conditions counts for prices, and for volume."""
     trade = pl.DataFrame({"conditions": [None if mask is None else f"{mask:X}"], "size": [size]}, {"conditions": pl.String, "size": pl.Int64})
-    return trade.select(updates_ohlc(policy).alias("ohlc"), updates_volume(policy).alias("volume")).row(0)  # type: ignore[return-value]
+    return trade.select(updates_ohlc(policy).alias("ohlc"), updates_volume(policy).alias("volume")).row(0)
 
 
 def of(bits: set[int]) -> int:

@@ -26,9 +26,9 @@ BUILT = ("trades", "quotes", "book_deltas", "open_interest", "vendor_bars")
 def each_kind(folder: Path) -> Path:
     """A folder with a symbol-day of each kind, a capture, a CSV, a DBN, and a file of no format."""
     market = recorded("market")
-    for source, place in EACH.items():
+    for relative, place in EACH.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(market / source, folder / place)
+        shutil.copy(market / relative, folder / place)
     captures = market / "cryptofeed_raw_ws"
     smallest = min((market / "yfinance_price_repair").glob("*.csv"), key=lambda path: path.stat().st_size)  # a date is a build
     for source in (*sorted(captures.glob("BINANCE.ws*"))[:1], *sorted((market / "databento_dbn").rglob("*trades*.dbn.zst"))[:1], smallest):

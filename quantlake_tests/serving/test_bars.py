@@ -84,7 +84,7 @@ def test_a_holiday_has_no_regular_session(home: Home) -> None:
 
 
 def test_a_venue_that_never_closes_has_no_other_session(home: Home) -> None:
-    coins = {"symbol": "BTCUSD", "venue": "coinbase", "trade_id": "1", "conditions": None}
+    coins: dict[str, Any] = {"symbol": "BTCUSD", "venue": "coinbase", "trade_id": "1", "conditions": None}
     home.hold(FULL, [printed(FULL, "03:00:00", "600", **coins)])
     assert home.bars.of_trades("BTCUSD", FULL, "1h", regular=True).height == 1
 
