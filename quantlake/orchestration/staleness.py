@@ -55,10 +55,7 @@ def state(
     current: dict[str, dict[date, str]] = {}
     rows: dict[str, set[date]] = {}
     chosen = {d.path for d in selected}
-    needed = set(chosen)
-    for dataset in reversed(catalog.datasets):
-        if dataset.path in needed:
-            needed |= {i.path for i in dataset.inputs}
+    needed = _with_inputs(catalog, chosen)
     for dataset in catalog.datasets:
         if dataset.path not in needed:
             continue
@@ -91,6 +88,15 @@ def state(
             found.dates[dataset.path] = {d for d in dates if first <= d <= last}
             found.missing[dataset.path] = {d for d in dates - built.keys() if first <= d <= last}
             found.older[dataset.path] = {d for d in old if first <= d <= last}
+    return found
+
+
+def _with_inputs(catalog: Catalog, chosen: Collection[str]) -> set[str]:
+    """These datasets, and all that they are built from, near and far."""
+    found = set(chosen)
+    for dataset in reversed(catalog.datasets):  # inputs come first in it
+        if dataset.path in found and not isinstance(dataset, Stream):
+            found |= {i.dataset.path for i in dataset.reads}
     return found
 
 

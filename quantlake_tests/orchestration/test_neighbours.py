@@ -12,7 +12,7 @@ import pytest
 
 from quantlake.cli.embedded import Embedded
 from quantlake.contract.catalog import Catalog
-from quantlake.datasets.market import book_close, book_deltas, book_top, exchange_messages, feed_gaps, trades
+from quantlake.datasets.market import book_close, book_deltas, book_top, exchange_messages, feed_gaps, quotes, trades
 from quantlake.orchestration.refresh import Refreshed, refresh
 from quantlake.orchestration.staleness import state
 from quantlake.orchestration.why import why
@@ -77,6 +77,16 @@ def refreshed(adapters: Adapters, instance: dg.DagsterInstance) -> Refreshed:
     assert {d.path: again.stale(d) for d in GRAPH.datasets if again.stale(d)} == {}
     assert not refresh(GRAPH, GRAPH.datasets, adapters, instance).outcomes
     return done
+
+
+def test_what_only_shares_an_input_is_not_looked_at(adapters: Adapters) -> None:
+    """Quotes are made of exchanges' messages as trades are, and of a stream that a selection of trades need not know."""
+    whole = Catalog((*GRAPH.datasets, quotes.raw, quotes.quotes))
+    arrive(adapters, match(1, 1, 1))
+    with dg.instance_for_test() as instance:
+        assert not refresh(whole, [exchange_messages.raw, trades.trades], adapters, instance).errors
+        found = state(whole, [trades.trades], adapters, instance)
+        assert NEXT in found.dates[trades.trades.path] and not found.stale(trades.trades) and set(found.dates) == {trades.trades.path}
 
 
 TRADES = "SELECT trade_id, partition_date, list_contains(flags, 'outside_window') FROM curated_market_trades ORDER BY trade_id"
