@@ -26,6 +26,7 @@ from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
 CHUNK_DATES = 250
+NOT_READ = ("_error", "_value")  # of dead letters alone
 OF_A_ROW = ("not_null", "in_range", "allowed_values", "ordered")
 
 
@@ -133,7 +134,8 @@ def _build_chunk(dataset: Dataset, dates: list[date], platform: Platform, run_id
     candidates, broken = _candidates(dataset, dates, offered, store, platform)
     if isinstance(dataset, Table) and (bad := _bad_history(dataset, candidates, [d for d in dates if d not in broken], platform)) is not None:
         candidates, broken = _candidates(dataset, dates, offered, store, platform, bad)
-    judged = candidates.filter(pc.is_null(candidates["superseded_at"])) if isinstance(dataset, Table) else candidates
+    versions = isinstance(dataset, Table) and candidates["superseded_at"].null_count < candidates.num_rows  # a filter is a copy
+    judged = candidates.filter(pc.is_null(candidates["superseded_at"])) if versions else candidates
     sound = [d for d in dates if d not in broken]
     results = platform.quality.judge(dataset, judged, sound) if sound else {}
     for day in sound:
@@ -201,7 +203,8 @@ def _read_inputs(
         if store is platform.lake:
             commit = platform.lake.last_commit(i.spec)
             snapshot_id = commit.snapshot_id if commit else None
-            stored = platform.lake.read(i.spec, days, snapshot_id=snapshot_id)
+            columns = [c.name for c in i.stored_columns if c.name not in NOT_READ] if isinstance(i, Stream) else None
+            stored = platform.lake.read(i.spec, days, columns, snapshot_id=snapshot_id)
         else:
             stored = store.read(i.spec, days)
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
@@ -212,7 +215,9 @@ def _read_inputs(
                 offsets.setdefault(day, []).extend(spans[place] for place in sorted(spans))
             frames.append(_arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec))))
             continue
-        frames.append(stored.filter(pc.is_null(stored["superseded_at"])).drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
+        if isinstance(i, Table) and stored["superseded_at"].null_count < stored.num_rows:
+            stored = stored.filter(pc.is_null(stored["superseded_at"]))
+        frames.append(stored.drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
     return frames, used, offsets
 
 

@@ -65,13 +65,21 @@ def landed_outcomes(stream: Stream, dates: Sequence[date] | None, platform: Plat
     return [found[day].outcome(day, snapshot_id) for day in sorted(found)]
 
 
+_whole: dict[str, tuple[int, dict[date, Tally]]] = {}  # by stream, all dates of a snapshot: a refresh asks several times
+
+
 def _read(stream: Stream, dates: Collection[date] | None, platform: Platform, snapshot_id: int | None) -> dict[date, Tally]:
     found = {day: Tally() for day in dates or ()}
     if snapshot_id is None:
         return found
+    known = _whole.get(stream.path)
+    if known is not None and known[0] == snapshot_id:  # a random number of 63 bits, so of no other table
+        return dict(known[1]) if dates is None else found | {day: known[1][day] for day in found if day in known[1]}
     columns = [*(c.name for c in COORDINATES), "partition_date", "_schema_id"]
     for chunk in _chunks(stream, dates, platform):
         found |= {day: Tally() for day in chunk} | tallies(platform.lake.read(stream.spec, chunk, columns, snapshot_id=snapshot_id))
+    if dates is None:
+        _whole[stream.path] = (snapshot_id, dict(found))
     return found
 
 
