@@ -19,6 +19,7 @@ from quantlake.sources.simulate import Simulation, simulate
 from quantlake.wiring import Adapters
 
 START, DAYS, SYMBOLS, SEED = date(2024, 3, 4), 3, 5, 7
+CHARTED = 8
 MARKER = ".quantlake-demo"
 
 
@@ -86,7 +87,7 @@ def _days(counts: dict[date, int]) -> str:
 
 
 def _chart(adapters: Adapters, graph: Catalog) -> None:
-    """The closes of each symbol's bars as a line of blocks."""
+    """The closes of the symbols with most bars, each a line of blocks."""
     query = """
         WITH bucketed AS (
             SELECT symbol, close, trade_count, ntile(48) OVER (PARTITION BY symbol ORDER BY bar_start) AS bucket, bar_start
@@ -95,9 +96,12 @@ def _chart(adapters: Adapters, graph: Catalog) -> None:
         SELECT symbol, bucket, arg_max(close, bar_start)::DOUBLE AS close FROM bucketed GROUP BY ALL ORDER BY symbol, bucket
     """
     rows = QueryService(graph, adapters).run(query).read_all().to_pylist()
-    for symbol in dict.fromkeys(r["symbol"] for r in rows):
-        closes = [r["close"] for r in rows if r["symbol"] == symbol]
-        show.out.print(f"{symbol:>9} {show.spark(closes)} {closes[0]:,.2f} → {closes[-1]:,.2f}", highlight=False)
+    closes: dict[str, list[float]] = {}
+    for row in rows:
+        closes.setdefault(row["symbol"], []).append(row["close"])
+    for symbol in sorted(sorted(closes, key=lambda s: -len(closes[s]))[:CHARTED]):
+        drawn = closes[symbol]
+        show.out.print(f"{symbol:>9} {show.spark(drawn)} {drawn[0]:,.6g} → {drawn[-1]:,.6g}", highlight=False)
 
 
 def _next_steps(adapters: Adapters) -> None:

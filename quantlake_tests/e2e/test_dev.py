@@ -85,8 +85,10 @@ def test_a_range_backfill_through_the_web_server_is_one_run(ql: Commands) -> Non
         wait_for(lambda: settled(ql) and not api.active(), 60)
         after, now = contents(ql), materialized(ql)
         differing = {key for key in after if after[key] != before.get(key)}
-        assert {key for key in now if now[key] != counts.get(key, 0)} == differing
-        assert {key.split("@")[0] for key in differing} == {RAW[0], *(p for p in BUILT if "/market/" in p)}
+        no_gaps = f"derived/market/feed_gaps@{DAYS[1]}"  # looked at again, and none found
+        assert {key for key in now if now[key] != counts.get(key, 0)} == {*differing, no_gaps}
+        bars = (f"derived/market/bars_{n}" for n in ("1s", "1h", "1d"))
+        assert {key.split("@")[0] for key in differing} == {RAW[0], *bars, *(p for p in BUILT if "/market/" in p)}
         reasons = [t["skipReason"] for t in api.ticks("new_data") if t["status"] == "SKIPPED"]
         assert reasons and all("nothing has landed since commit" in r or "wait for an earlier" in r for r in reasons)
 

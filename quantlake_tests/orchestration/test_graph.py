@@ -56,7 +56,7 @@ def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
         **{f"curated/market/{name}": [f"raw/market/{n}" for n in of] for name, of in curated.items()},
         **{f"derived/market/bars_{n}": ["curated/market/trades"] for n in ("1s", "1m", "1h", "1d")},
         "derived/market/quote_bars": ["curated/market/quotes"],
-        "derived/market/book_close": ["curated/market/book_deltas", "derived/market/book_close"],
+        "derived/market/book_close": ["curated/market/book_deltas"],
         "derived/market/book_top": ["curated/market/book_deltas", "derived/market/book_close"],
         "derived/market/feed_gaps": ["curated/market/trades", "derived/market/book_close", "derived/market/book_top"],
         "rollup/market/bars_1m": ["curated/market/trades", "derived/market/bars_1m"],
