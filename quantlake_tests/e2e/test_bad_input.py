@@ -102,5 +102,6 @@ def test_what_is_odd_but_can_be_read_lands_whole(asked: Asked, tmp_path: Path) -
     found = tables.table(trades.path).collect()
     shares = found.filter(pl.col("venue") == "usa").sort("line_number")
     assert shares["event_time"].dt.microsecond().to_list() == [5_000, 3_000, 3_000, 4_000]
-    assert shares["flags"].to_list() == [[], ["zero_size"], ["zero_size"], ["suspicious"]]
+    late = "out_of_order"
+    assert shares["flags"].to_list() == [[], ["zero_size", late], ["zero_size", late], ["suspicious", late]]
     assert found.filter(pl.col("venue") == MODULES["coinbase_pro"].VENUE)["trade_id"].sort().to_list() == ["0", "2"]
