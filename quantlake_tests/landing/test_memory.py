@@ -16,11 +16,11 @@ import pytest
 
 from quantlake.adapters.broker.kafka import Kafka
 from quantlake.adapters.lake.iceberg import Iceberg
-from quantlake.contract.wire import wire_arrow
 from quantlake.datasets.market.trades import raw
 from quantlake.landing.audit import audit
 from quantlake.ports import Message
 from quantlake.sources.encode import encode
+from quantlake.sources.importers import typed
 from quantlake_tests.e2e.announced import announced
 from quantlake_tests.e2e.commands import Commands, wait_for
 
@@ -71,7 +71,7 @@ def trades(schema_id: int, first: int, count: int, conditions: str = "") -> list
         known_at=AT + timedelta(hours=1), partition_date=AT.date(), source_name=pl.lit("test"), source_version=None, source_records=None,
         line_number=pl.col("n"),
     )  # fmt: skip
-    return encode(raw, frame.to_arrow().cast(wire_arrow(raw)), schema_id)
+    return encode(raw, typed(raw, frame), schema_id)
 
 
 def large(schema_id: int, seed: int) -> Iterable[Message]:
