@@ -52,7 +52,7 @@ def curated(stream: Stream, broker: Kafka, registry: SqliteRegistry, home: Path,
     def known(rows):  # type: ignore[no-untyped-def]
         return rows.with_columns(known_at="at")
 
-    assert all(outcome.good for outcome in build(table, sorted(lake.counts(stream.spec)), adapters, "test"))
+    assert all(outcome.good for chunk in build(table, sorted(lake.counts(stream.spec)), adapters, "test") for outcome in chunk)
     raw = lake.read(stream.spec).sort_by([("_partition", "ascending"), ("_offset", "ascending")])
     return raw.to_pylist(), fingerprints(lake.read(table.spec), table.stored_columns)
 
