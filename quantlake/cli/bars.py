@@ -32,7 +32,7 @@ def bars(
     interval: Annotated[str, typer.Option(help=f"Length of a bar: {', '.join(INTERVALS)}.")] = "1m",
     policy: Annotated[Policy, typer.Option(help="Which trades count: sip (the tape's own rules) or lean (as LEAN's bars).")] = Policy.sip,
     venue: Annotated[str | None, typer.Option(help="Of this venue alone, e.g. usa, coinbase.")] = None,
-    regular: Annotated[bool, typer.Option("--regular", help="Of the exchange's regular session alone, to its close on half days.")] = False,
+    regular: Annotated[bool, typer.Option("--regular", help="Of the exchange's regular session alone; the closing auction is printed after it.")] = False,
     fill: Annotated[bool, typer.Option("--fill", help="A bar of volume 0 at the last close where nothing traded.")] = False,
     from_vendor: Annotated[str | None, typer.Option(metavar="INTERVAL", help="Of a vendor's shorter bars, e.g. 1s, instead of trades.")] = None,
     as_known_at: Annotated[str | None, typer.Option(help="As known at this time (ISO 8601; UTC where it has no offset).")] = None,
