@@ -1,6 +1,6 @@
 """Two editions of one recorded file: IBM's trades of a day, and a correction of them as a vendor might send it.
 
-Here: the files, and what the contracts' functions make of one edition alone. Not here: what a home makes of both (test_editions.py).
+Here: the files, and what the contracts' functions make of one edition alone. Not here: what a home makes of both (test_corrections.py).
 """
 
 import zipfile
