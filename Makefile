@@ -9,7 +9,7 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "Python 3.11 or 3.12 is needed, found $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
 	@test -x $(UV) || { $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
-	$(UV) sync --frozen --compile-bytecode --python $(PYTHON) --all-groups
+	$(UV) sync --frozen --compile-bytecode --python $(PYTHON) --all-groups --extra plot
 	@touch $@
 
 demo: install

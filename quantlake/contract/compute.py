@@ -5,7 +5,6 @@ from datetime import date
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from quantlake.contract import editions
 from quantlake.contract.checks import Rows
@@ -30,19 +29,10 @@ def compute(dataset: Built, frames: Sequence[pl.LazyFrame], day: date, without: 
     return pa.Table.from_arrays([table[f.name].cast(f.type) for f in schema], schema=schema)
 
 
-def quarantined(dataset: Dataset, rows: pa.Table) -> pa.BooleanArray:
-    """Which rows a check of the contract keeps back from publication, whatever becomes of the others."""
-    bad = [check.bad.fill_null(False) for check in dataset.checks if isinstance(check, Rows) and check.quarantine]
-    if not bad:
-        return pa.repeat(pa.scalar(False), rows.num_rows)
-    return pl.DataFrame(rows).select(pl.any_horizontal(bad)).to_series().to_arrow()
-
-
 def visible(dataset: Dataset, rows: pa.Table) -> pa.Table:
-    """The rows that none of its checks keeps back."""
-    if not any(isinstance(check, Rows) and check.quarantine for check in dataset.checks):
-        return rows
-    return rows.filter(pc.invert(quarantined(dataset, rows)))
+    """The rows that none of its checks keeps back from publication, whatever becomes of the others."""
+    bad = [check.bad.fill_null(False) for check in dataset.checks if isinstance(check, Rows) and check.quarantine]
+    return rows.filter(pl.DataFrame(rows).select(~pl.any_horizontal(bad)).to_series().to_arrow()) if bad else rows
 
 
 def _apply(dataset: Built, offered: Sequence[pl.LazyFrame], day: date, without: pa.Table | None) -> pl.DataFrame:

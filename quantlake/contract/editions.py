@@ -40,8 +40,6 @@ def whole(rows: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.DataFrame]:
 
 def dated(rows: pl.LazyFrame, editions: pl.DataFrame) -> pl.LazyFrame:
     """Curated rows with ``_edition`` (null: of a file of one edition, or of none); a later edition's are known when it arrived at the earliest."""
-    if not editions.height:
-        return rows.with_columns(_edition=pl.lit(None, pl.Int64))
     known = pl.when(pl.col("_edition") > 0).then(pl.max_horizontal("known_at", "_arrived")).otherwise("known_at")
     joined = rows.join(editions.lazy(), on=FILE, how="left", maintain_order="left")
     return joined.with_columns(known_at=known).drop("_arrived")

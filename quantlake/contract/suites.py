@@ -24,6 +24,8 @@ DESCRIPTIONS = {
     "row_count": "A day on which the calendar is open has rows; a warning.",
 }
 
+GRAVE = (EXACTLY_ONCE,)  # an error, though it blocks nothing: what is built goes by the rows that there are
+
 
 def described(dataset: Dataset) -> dict[str, str]:
     """What each check of a dataset says, by name."""
@@ -35,9 +37,6 @@ def _allowance(check: Rows) -> str:
     if check.quarantine:
         return f"; up to {check.most:.1%} of a date's rows are kept back alone, and warned of"
     return "" if check.blocking else "; a warning"
-
-
-GRAVE = (EXACTLY_ONCE,)  # an error, though it blocks nothing: what is built goes by the rows that there are
 
 
 def check_names(dataset: Dataset) -> list[tuple[str, bool]]:

@@ -19,7 +19,7 @@ from quantlake.exchanges import binance_v3, bitmex_v1, bitstamp_v2, bybit_v2, co
 MODULES: dict[str, ModuleType] = {
     m.SOURCE: m for m in (binance_v3, bitmex_v1, bitstamp_v2, bybit_v2, coinbase_pro, gemini_v2, kraken_v1)
 }
-SPILL = 1  # days, as the stream's contract says
+SPILL_DAYS = 1  # how far an item may lie off its message's date
 
 OF_MESSAGE = (
     "source", "venue", "message_key", "connection_id", "receive_time", "partition_date", "source_name", "source_version", "source_records",
@@ -45,7 +45,7 @@ def book_deltas(messages: pl.LazyFrame) -> pl.LazyFrame:
 def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_deltas"]) -> pl.LazyFrame:
     """The rows of a table in all messages, with what they have of their message; a message that came twice counts once.
 
-    ``partition_date`` is the UTC date of the event, or the message's where that is further off than ``SPILL`` days (``outside_window``).
+    ``partition_date`` is the UTC date of the event, or the message's where that is further off than ``SPILL_DAYS`` (``outside_window``).
     """
     once = messages.collect().unique(["message_key", "payload"], keep="first", maintain_order=True).with_row_index("row")
     parts: list[pl.DataFrame] = [
@@ -58,7 +58,7 @@ def _rows(messages: pl.LazyFrame, table: Literal["trades", "quotes", "book_delta
         nothing = once.select(OF_MESSAGE).clear().lazy()
         return nothing.with_columns(outside_window=pl.lit(False), **{name: pl.lit(None, kind) for name, kind in times.items()})
     received, day = pl.col("receive_time"), pl.col("event_time").dt.date()
-    off = (day - pl.col("partition_date")).abs() > pl.duration(days=SPILL)
+    off = (day - pl.col("partition_date")).abs() > pl.duration(days=SPILL_DAYS)
     rows: pl.DataFrame = (
         pl.concat(parts, how="diagonal_relaxed")
         .sort("row", maintain_order=True)

@@ -1,10 +1,13 @@
-"""The order book's loop, compiled: levels are numbers, so that a change costs a few memory accesses (numba; 0.1 us a change).
+"""The order book's loop, compiled by numba: levels are numbers, so that a change costs a few memory accesses.
 
 Here: books of one venue's rule, message by message. Not here: what rows say, prices, texts (books.py).
 
-Each book goes from message to message, so nothing of it can be done column by column: in Python it took 2 us a change, and 25 us more
-where a checksum is due. Compiling takes seconds once, and is kept on disk by numba.
+Each book goes from message to message, so nothing of it can be done column by column. A change costs 0.03 to 0.06 us, 0.3 us where each
+message has a checksum; in Python with sorted dicts 5.6 us, 9 us a message with its checksum. Compiling takes 3 s, once.
 """
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -14,6 +17,7 @@ PLAIN, BY_IDS, BY_TIME = 0, 1, 2  # how a change is known to follow: not at all;
 SYNCED, GAP, CROSSED, INVALID, DROPPED, HIDDEN = 0, 1, 2, 3, 4, 5
 CHECKED_LEVELS = 10
 
+F = TypeVar("F", bound=Callable[..., Any])
 Ints = npt.NDArray[np.int64]
 
 
@@ -27,7 +31,15 @@ def _crc_table() -> Ints:
 CRC = _crc_table()
 
 
-@numba.njit(cache=True)
+def compiled(function: F) -> F:
+    """Kept on disk, if there is a place for it: an image that cannot be written to compiles at each start."""
+    try:
+        return cast(F, numba.njit(cache=True)(function))
+    except RuntimeError:  # numba's word for no such place
+        return cast(F, numba.njit(function))
+
+
+@compiled
 def _set(held: Ints, ends: Ints, side: int, level: int, row: int) -> None:
     """Put a row at a level. ``ends``: lowest and highest level held, and how many there are, of each side."""
     if held[side, level] < 0:
@@ -41,7 +53,7 @@ def _set(held: Ints, ends: Ints, side: int, level: int, row: int) -> None:
     held[side, level] = row
 
 
-@numba.njit(cache=True)
+@compiled
 def _delete(held: Ints, ends: Ints, side: int, level: int) -> None:
     if held[side, level] < 0:
         return
@@ -55,7 +67,7 @@ def _delete(held: Ints, ends: Ints, side: int, level: int) -> None:
         ends[side, 1] -= 1
 
 
-@numba.njit(cache=True)
+@compiled
 def _apply(held: Ints, ends: Ints, first: int, end: int, side: Ints, level: Ints, deletes: Ints, depth: int) -> None:
     for row in range(first, end):
         if side[row] < 0:
@@ -71,7 +83,7 @@ def _apply(held: Ints, ends: Ints, first: int, end: int, side: Ints, level: Ints
             _delete(held, ends, 1, ends[1, 1])
 
 
-@numba.njit(cache=True)
+@compiled
 def _checksum(held: Ints, ends: Ints, texts: npt.NDArray[np.uint8], offsets: Ints) -> int:
     """CRC32 over the texts of the ten lowest asks, ascending, then of the ten highest bids, descending."""
     crc = 0xFFFFFFFF
@@ -88,7 +100,7 @@ def _checksum(held: Ints, ends: Ints, texts: npt.NDArray[np.uint8], offsets: Int
     return crc ^ 0xFFFFFFFF
 
 
-@numba.njit(cache=True)
+@compiled
 def replay(
     books: Ints, messages: Ints, side: Ints, level: Ints, deletes: Ints, texts: npt.NDArray[np.uint8], offsets: Ints, levels: int
 ) -> tuple[Ints, Ints, Ints]:

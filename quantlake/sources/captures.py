@@ -7,9 +7,7 @@ Names, where kept: ``VENUE.ws.4.0``, ``VENUE.http.0.0``, ``VENUE.0``, ``VENUE-1a
 Format: https://github.com/bmoscon/cryptofeed, cryptofeed/raw_data_collection.py.
 """
 
-import gzip
 import re
-import zlib
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +16,8 @@ from quantlake import exchanges
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.market import exchange_messages
 from quantlake.exchanges.parsing import seconds
-from quantlake.sources.importers import Importer, Recognised, Rows, sha256, typed
+from quantlake.sources import text as texts
+from quantlake.sources.importers import Importer, Recognised, Rows, content, decoded, sha256, typed
 
 NAME = re.compile(r"(?P<venue>[A-Z0-9_.]*[A-Z0-9_])(?:-[0-9a-f]+)?(?:\.[a-z]+(?:\.[0-9]+)?)?\.[0-9]+(?:\.gz)?")
 OF_NAME = {
@@ -74,8 +73,8 @@ def read(path: Path) -> Rows:
     the file opens on with ``#2`` and so on, and with ``#rest`` for what requests answered once a connection was opened.
     Raises ``QuantLakeError`` naming file and line, before any row: not UTF-8, of no known form, of no time; or not a whole gzip file.
     """
-    content = _content(path)
-    found = lines(_text(content, path))
+    raw = content(path)
+    found = lines(decoded(raw, str(path)))
     if (wrong := found.filter(pl.col("form").is_null())).height:
         number, line = wrong.row(0)[:2]
         raise QuantLakeError(
@@ -86,7 +85,7 @@ def read(path: Path) -> Rows:
         return
     source = _source(path, "\n".join(found.filter(pl.col("form").is_in(["opened", "sent", "rest"]))["line"].head(1)))
     assert source is not None  # recognise() chose this file
-    venue, version = exchanges.MODULES[source].VENUE, sha256(content)
+    venue, version = exchanges.MODULES[source].VENUE, sha256(raw)
     source_name = f"capture/{venue}/{messages['at'][0].strftime('%Y%m%dT%H%M%S%fZ')}/{path.name.removesuffix('.gz')}"
     for part in messages.iter_slices(SLICE_ROWS):
         yield exchange_messages.raw, typed(exchange_messages.raw, _rows(part, source, source_name, version))
@@ -96,13 +95,13 @@ def lines(text: str) -> pl.DataFrame:
     """All lines of a capture: ``line_number``, ``line``, ``form`` (of ``FORMS``; null: none), ``at`` (its time), ``url``, and
     ``opened``, how many connections were until then. A websocket message's URL is that of the connection last opened.
     """
-    split = pl.Series("line", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String).str.strip_suffix("\r")
     line = pl.col("line")
     form = pl.coalesce(pl.when(line.str.contains(f"(?s){pattern}")).then(pl.lit(name)) for name, pattern in FORMS.items())
     opens = pl.col("form") == "opened"
     url = line.str.extract(r"^([A-Za-z]+://\S+) ")
     return (
-        split.to_frame()
+        texts.lines(text)
+        .to_frame()
         .with_row_index("line_number", offset=1)
         .with_columns(form=form)
         .with_columns(
@@ -156,29 +155,8 @@ def _source(path: Path, head: str) -> str | None:
 
 
 def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
-        except zlib.error:
-            head = b""
+    try:
+        head = content(path, HEAD_BYTES)
+    except QuantLakeError:  # a file that is cut is told of where its name says whose it is, when it is read
+        head = b""
     return head.decode("utf-8", errors="replace")
-
-
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise QuantLakeError(f"{path} is not a whole gzip file ({error}); fetch it again") from error
-
-
-def _text(content: bytes, path: Path) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise QuantLakeError(f"{path} line {line} is not UTF-8: {content[error.start : error.start + 8]!r}") from error

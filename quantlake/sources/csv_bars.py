@@ -21,9 +21,7 @@ A header in any case: ``date`` or ``datetime``, ``open``, ``high``, ``low``, ``c
 Formats: https://ranaroussi.github.io/yfinance, https://zipline.ml4t.io/bundles.html#ingesting-data-from-csv-files.
 """
 
-import gzip
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +30,7 @@ import polars as pl
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.market import vendor_bars
 from quantlake.sources import text
-from quantlake.sources.importers import Importer, Recognised, Rows, counted, sha256, typed
+from quantlake.sources.importers import Importer, Recognised, Rows, content, counted, decoded, sha256, typed
 
 SUFFIX = re.compile(r"\.csv(\.gz)?$", re.IGNORECASE)
 YFINANCE = re.compile(r"(?P<symbol>.+?)-(?P<interval>[0-9]+m|[0-9]+h|[0-9]+d|[0-9]+wk|[0-9]+mo)(?:-(?P<label>.+))?", re.IGNORECASE)
@@ -71,7 +69,7 @@ def recognise(path: Path) -> Recognised:
     """By content: a ``.csv`` or ``.csv.gz`` whose header names a time and the four prices."""
     if not SUFFIX.search(path.name):
         return None
-    line = _content(path, HEAD_BYTES).split(b"\n")[0].decode("utf-8-sig", errors="replace")
+    line = content(path, HEAD_BYTES).split(b"\n")[0].decode("utf-8-sig", errors="replace")
     header = _header(line.rstrip("\r"))
     return Importer("CSV bars", read) if all(header.columns.count(name) == 1 for name in NEEDED) else None
 
@@ -81,8 +79,8 @@ def read(path: Path) -> Rows:
 
     Raises ``QuantLakeError`` naming file and line: another number of columns, a number or time that is none, columns named twice.
     """
-    content = _content(path)
-    lines = text.lines(text.decoded(content, str(path)).removeprefix("\ufeff"))
+    raw = content(path)
+    lines = text.lines(decoded(raw, str(path)))
     header = _header(lines[0] if len(lines) else "")
     if wrong := [n for n in NAMES.values() if header.columns.count(n) > 1] + [n for n in NEEDED if n not in header.columns]:
         must = f"must name each of {', '.join(NEEDED)} once, and no other twice"
@@ -97,7 +95,7 @@ def read(path: Path) -> Rows:
         is_final=pl.lit(True),
         adjustment=pl.when(pl.col("source") == "csv").then(pl.lit(header.adjustment)).otherwise(pl.lit("split")),
         event_time_source=pl.lit("file"),
-        source_version=pl.lit(sha256(content)),
+        source_version=pl.lit(sha256(raw)),
         line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
         item_index=pl.lit(0, pl.Int64),
     ))  # fmt: skip
@@ -125,15 +123,6 @@ def _named(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
         known_at=(pl.col("wall").dt.offset_by(interval) - pl.col("offset")).dt.replace_time_zone("UTC"),
         source_name=pl.lit(f"{publisher}/unknown/{interval}/{stem}.csv".lower()),
     )
-
-
-def _content(path: Path, limit: int = -1) -> bytes:
-    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
-        try:
-            content: bytes = file.read(limit)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise QuantLakeError(f"{path} cannot be unpacked ({error}); fetch it again") from error
-    return content
 
 
 def _header(line: str) -> Header:

@@ -1,10 +1,12 @@
 """What an importer of recorded files is, and what importers share.
 
-Here: the shape of one, exact decimals, typing to the contract. Not here: formats (lean, databento.py, csv_bars.py, rss.py), walking
+Here: the shape of one, bytes and text of a file, exact decimals, typing to the contract. Not here: formats (lean, databento.py, csv_bars.py, rss.py), walking
 (replay.py).
 """
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import Stream
+from quantlake.contract import QuantLakeError, Stream
 from quantlake.contract.wire import wire_arrow
 
 Rows = Iterator[tuple[Stream, pa.Table]]
@@ -60,6 +62,28 @@ def decimals(values: pl.Series, shift: int = 0) -> pl.Series:
 def relabelled(values: pa.Array) -> pa.Array:
     """Decimals of 38 digits and a smaller scale, divided by what is missing to 18 places."""
     return pa.Array.from_buffers(pa.decimal128(38, 18), len(values), values.buffers(), values.null_count, values.offset)
+
+
+def content(path: Path, limit: int = -1) -> bytes:
+    """A file's first ``limit`` bytes (all), unpacked where it is gzip; raises ``QuantLakeError`` where it cannot be."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            file.seek(0)
+            return file.read(limit)
+    try:
+        with gzip.open(path, "rb") as packed:
+            return packed.read(limit)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise QuantLakeError(f"{path} is not a whole gzip file ({error}); fetch it again") from error
+
+
+def decoded(raw: bytes, where: str) -> str:
+    """Text without its byte order mark; raises ``QuantLakeError`` naming the first line that is not UTF-8."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise QuantLakeError(f"{where} line {line} is not UTF-8: {raw[error.start : error.start + 8]!r}") from error
 
 
 def sha256(content: bytes) -> str:

@@ -30,7 +30,7 @@ from quantlake.contract import (
     Timestamp,
 )
 from quantlake.contract.wire import wire_arrow
-from quantlake.sources.importers import sha256, typed
+from quantlake.sources.importers import decoded, sha256, typed
 
 EXACT, UNIT = Context(prec=60), Decimal(1).scaleb(-18)
 
@@ -75,11 +75,7 @@ def _content(path: Path) -> tuple[bytes, str]:
         content = path.read_bytes()
     except OSError as error:
         raise QuantLakeError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return content, content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise QuantLakeError(f"{path} line {line} is not UTF-8") from error
+    return content, decoded(content, str(path))
 
 
 def _record(line: str, columns: Mapping[str, Column], stream: Stream, where: str) -> dict[str, Any]:

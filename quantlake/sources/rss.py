@@ -18,7 +18,7 @@ import polars as pl
 
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.alt import news
-from quantlake.sources.importers import Importer, Recognised, Rows, sha256, typed
+from quantlake.sources.importers import Importer, Recognised, Rows, decoded, sha256, typed
 
 PUBLISHERS = {"nasdaq.com": "nasdaq", "seekingalpha.com": "seeking_alpha", "finance.yahoo.com": "yahoo_finance"}
 STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -62,10 +62,7 @@ def read(path: Path) -> Rows:
 
 def _items(content: bytes, path: Path) -> list[Any]:
     try:
-        items = json.loads(_plain(content.decode("utf-8-sig")))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise QuantLakeError(f"{path} line {line} is not UTF-8: {content[error.start : error.start + 8]!r}") from error
+        items = json.loads(_plain(decoded(content, str(path))))
     except json.JSONDecodeError as error:
         raise QuantLakeError(f"{path} line {error.lineno} is not JSON: {error.msg}; a cut file? Fetch it again") from error
     return list(items)

@@ -21,14 +21,6 @@ FLOAT_DIGITS = (15, 17)  # significant digits with which programs print a 64-bit
 SHOWN = 80
 
 
-def decoded(content: bytes, where: str) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise QuantLakeError(f"{where} line {line} is not UTF-8: {content[error.start : error.start + 8]!r}") from error
-
-
 def lines(text: str) -> pl.Series:
     """The text's lines; a newline at its end, or none, makes no further one."""
     found = pl.Series("line", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String)

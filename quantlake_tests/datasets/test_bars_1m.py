@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from quantlake.adapters.olap.clickhouse import ClickHouse
 from quantlake.contract import QuantLakeError, decimals
 from quantlake.datasets.market.bars import COUNTED
-from quantlake.datasets.market.bars_1m import bars, build, rollup
+from quantlake.datasets.market.bars_1m import bars, rollup
 from quantlake.datasets.market.conditions import Policy, updates_ohlc, updates_volume
 from quantlake.datasets.market.trades import trades
 
@@ -49,7 +49,8 @@ def table(rows: Rows, policy: Policy = Policy.lean) -> pa.Table:
 
 
 def derived(rows: Rows) -> Rows:
-    built = build(pl.DataFrame(table(rows)).lazy()).collect().to_arrow()
+    assert bars.function is not None
+    built = bars.function(pl.DataFrame(table(rows)).lazy()).collect().to_arrow()
     result: Rows = built.select([c.name for c in COUNTED]).cast(rollup.spec.arrow).to_pylist()
     return result
 

@@ -9,6 +9,7 @@ before all others.
 """
 
 from datetime import timedelta
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pyarrow as pa
 from quantlake.contract import (
     PARTITION_DATE,
     Column,
+    Derived,
     Integer,
     Ordered,
     Price,
@@ -26,8 +28,10 @@ from quantlake.contract import (
     Timestamp,
     decimals,
 )
+from quantlake.contract.columns import StoragePartition
 from quantlake.contract.sessions import session_hours
 from quantlake.datasets.market import common
+from quantlake.datasets.market.trades import trades
 
 INTERVALS = {"1s": timedelta(seconds=1), "1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 
@@ -54,6 +58,15 @@ COLUMNS = (
     Column("flags", TextList, "`volume_only` (no price counts), `suspicious` (a trade is so by its source).", null=True),
 )
 CHECKS = (Ordered("low", "open", "high"), Ordered("low", "close", "high"))
+
+
+def table(module: str, interval: str, doc: str, storage_partition: StoragePartition = "day") -> Derived:
+    """The table of bars of an interval; ``module`` is its file's ``__name__``."""
+    made = Derived(
+        module, of=(trades,), doc=doc, owner="market-data", key=KEY, columns=COLUMNS, checks=CHECKS, storage_partition=storage_partition
+    )
+    made.build(partial(from_trades, interval=interval))
+    return made
 
 
 def from_trades(trades: pl.LazyFrame, interval: str) -> pl.LazyFrame:

@@ -1,23 +1,5 @@
 """Trade bars of one day. What a bar is: bars.py."""
 
-import polars as pl
-
-from quantlake.contract import Derived
 from quantlake.datasets.market import bars
-from quantlake.datasets.market.trades import trades
 
-bars_1d = Derived(
-    __name__,
-    of=(trades,),
-    doc="A day of a symbol's trading.",
-    owner="market-data",
-    key=bars.KEY,
-    columns=bars.COLUMNS,
-    checks=bars.CHECKS,
-    storage_partition="year",
-)
-
-
-@bars_1d.build
-def build(trades: pl.LazyFrame) -> pl.LazyFrame:
-    return bars.from_trades(trades, "1d")
+bars_1d = bars.table(__name__, "1d", "A day of a symbol's trading.", storage_partition="year")

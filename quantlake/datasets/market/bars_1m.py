@@ -1,26 +1,10 @@
 """Trade bars of one minute, in the lake and in ClickHouse, equal to the last digit. What a bar is: bars.py."""
 
-import polars as pl
-
-from quantlake.contract import Derived, Rollup, decimals
-from quantlake.datasets.market.bars import CHECKS, COLUMNS, COUNTED, KEY, from_trades
+from quantlake.contract import Rollup, decimals
+from quantlake.datasets.market.bars import CHECKS, COUNTED, KEY, table
 from quantlake.datasets.market.trades import trades
 
-bars = Derived(
-    __name__,
-    of=(trades,),
-    doc="A minute of a symbol's trading.",
-    owner="market-data",
-    key=KEY,
-    columns=COLUMNS,
-    checks=CHECKS,
-)
-
-
-@bars.build
-def build(trades: pl.LazyFrame) -> pl.LazyFrame:
-    return from_trades(trades, "1m")
-
+bars = table(__name__, "1m", "A minute of a symbol's trading.")
 
 rollup = Rollup(
     __name__,

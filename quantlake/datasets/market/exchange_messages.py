@@ -5,6 +5,7 @@ Here: what a message is. Not here: what it says (quantlake/exchanges, by venue),
 
 import polars as pl
 
+from quantlake import exchanges
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Stream, Text, Timestamp
 
 raw = Stream(
@@ -15,7 +16,7 @@ raw = Stream(
     topic_partitions=4,
     message_key="connection_id",
     files="log",
-    spill_days=1,  # Gemini sends trades of up to ten days before with a book; these keep the message's date
+    spill_days=exchanges.SPILL_DAYS,  # Gemini sends trades of up to ten days before with a book; these keep the message's date
     columns=(
         Column("source", Text, "Who sent it, and by which version of its interface: `binance_v3`, `coinbase_pro`, `bybit_v2`."),
         Column("venue", Text, "The exchange, lower case: `binance`."),

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.sources import text
-from quantlake.sources.importers import Importer, Recognised, Rows, sha256, typed
+from quantlake.sources.importers import Importer, Recognised, Rows, decoded, sha256, typed
 from quantlake.sources.lean import bars, ticks
 from quantlake.sources.lean.archive import content, head, is_zip, open_zip
 from quantlake.sources.lean.layout import Kind, Member, completed, kind, member
@@ -47,7 +47,7 @@ def _tables(path: Path, what: Kind, members: list[Member]) -> Iterator[tuple[Str
         for one in members:
             where = f"{path}: {one.name}"
             raw = content(archive, path, one.name)
-            lines = text.lines(text.decoded(raw, where))
+            lines = text.lines(decoded(raw, where))
             stream, rows = (ticks if what.step == "tick" else bars).rows(lines, File(what, one, sha256(raw), where))
             tables.append((stream, typed(stream, rows)))
     yield from tables
