@@ -11,12 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.sources import captures, csv_bars, databento, lean, rss
+from quantlake.sources import captures, csv_bars, databento, databento_reference, lean, rss
 from quantlake.sources.importers import Importer, Recognised, Rows
+from quantlake.sources.lean import reference as lean_reference
 
 FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     lean.recognise,
+    lean_reference.recognise,
     databento.recognise,
+    databento_reference.recognise,
     captures.recognise,
     csv_bars.recognise,
     rss.recognise,
