@@ -6,11 +6,12 @@ Nothing else is kept for this: a materialization carries its data version and th
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
 from quantlake.contract import Dataset, Stream
-from quantlake.orchestration.inputs import something, version_of
+from quantlake.orchestration.inputs import deciding, something, versions_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.ports import Platform
 
@@ -42,21 +43,27 @@ def asset_key(dataset: Dataset) -> dg.AssetKey:
 
 
 def recorded(dataset: Dataset, instance: dg.DagsterInstance, dates: Collection[date] | None = None) -> dict[date, Recorded]:
-    """The latest materialization of each partition (None: of all). Dagster indexes only the data version, so events are read."""
+    """The latest materialization of each partition (None: of all). Dagster indexes only the data version, so events are read, each once."""
     key = asset_key(dataset)
     partitions = {d.isoformat() for d in dates} if dates is not None else None
     if partitions is not None and len(partitions) > EVENTS:  # an expression of so many terms costs more than all
         partitions = None
     latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions)
-    ids = sorted(latest.values())
-    found: dict[date, Recorded] = {}
+    read = _read.setdefault(instance, {}).setdefault(dataset.path, {})
+    ids = sorted(id_ for id_ in latest.values() if id_ not in read)
     for start in range(0, len(ids), EVENTS):
         wanted = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + EVENTS])
         for record in instance.fetch_materializations(wanted, limit=EVENTS).records:
             event = record.asset_materialization
             if event and record.partition_key:
-                found[date.fromisoformat(record.partition_key)] = Recorded(record.run_id, record.timestamp, event.tags or {}, event)
-    return found
+                read[record.storage_id] = Recorded(record.run_id, record.timestamp, event.tags or {}, event)
+    if partitions is None:
+        _read[instance][dataset.path] = {id_: read[id_] for id_ in latest.values() if id_ in read}
+    return {date.fromisoformat(partition): read[id_] for partition, id_ in latest.items() if id_ in read}
+
+
+_read: WeakKeyDictionary[dg.DagsterInstance, dict[str, dict[int, Recorded]]] = WeakKeyDictionary()
+"""Materializations that this process has read, by asset and storage id: they never change, and a refresh asks for all several times."""
 
 
 def runs_tagged(instance: dg.DagsterInstance, tag: str, value: str) -> set[str]:
@@ -79,13 +86,19 @@ def up_to_date(
     if isinstance(dataset, Stream):
         versions = _versions(dataset, mine, platform, instance)
         return {d for d, r in mine.items() if d in versions and r.version == versions[d]} & set(dates)
-    held = [(read, _versions(read.dataset, {n for d in dates for n in read.days(d)}, platform, instance)) for read in dataset.reads]
-    inputs = {d: {read.dataset.path: version_of(read, d, found) for read, found in held} for d in dates}
+    inputs: dict[date, dict[str, str]] = {d: {} for d in dates}
+    for read in dataset.reads:
+        found: dict[date, str] = {}
+        if not read.by_row:
+            found = _versions(read.dataset, {n for d in dates for n in read.days(d)} if read.bounded else None, platform, instance)
+        for d, version in versions_of(read, dates, found, deciding(read, platform)).items():
+            inputs[d][read.dataset.path] = version
     built = {d for d, r in mine.items() if d in inputs and r.built_from(inputs[d])}
-    return built | {d for d, versions in inputs.items() if d not in known and not any(versions.values())}
+    makers = {read.dataset.path for read in dataset.reads if read.makes != "none"}
+    return built | {d for d, versions in inputs.items() if d not in known and not any(versions[path] for path in makers)}
 
 
-def _versions(dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:
+def _versions(dataset: Dataset, dates: Collection[date] | None, platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:
     if isinstance(dataset, Stream):
-        return {o.partition: o.version for o in landed_outcomes(dataset, list(dates), platform)}
+        return {o.partition: o.version for o in landed_outcomes(dataset, None if dates is None else list(dates), platform)}
     return {d: r.version for d, r in recorded(dataset, instance, dates).items()}
