@@ -237,7 +237,7 @@ class Stream(Dataset):
     tombstones: Literal["ignore", "delete"] = "ignore"
     max_message_bytes: int = 8 << 20
     spill_days: int = 0
-    first_date: date = date(1990, 1, 1)
+    first_date: date = date(1989, 1, 1)  # when the sessions of 1990 could be known, the first that calendars keep
     sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)
 
