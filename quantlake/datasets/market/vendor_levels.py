@@ -102,7 +102,7 @@ def _judged(rows: pl.DataFrame) -> pl.DataFrame:
     before = known.join_asof(
         steady.select(*SERIES, right="level", held_at="bar_start"), left_on="bar_start", right_on="held_at", by=[*SERIES, "right"], coalesce=False,
         check_sortedness=False,
-    ).select(  # fmt: skip
+    ).select(
         *AT,
         off=pl.col("level") - pl.col("right"),
         holds_from=pl.coalesce("holds_from", "held_at"),

@@ -10,8 +10,6 @@ import math
 
 import polars as pl
 
-from quantlake.contract import Column, Price, Text
-
 PRICES = ("open", "high", "low", "close")
 SERIES = ("source", "venue", "symbol", "interval")
 AT = (*SERIES, "bar_start")
@@ -23,16 +21,7 @@ MAD = 1.4826  # of a normal distribution: standard deviation / median of the abs
 LEAST_SPREAD = 0.005  # a day's move is never taken for surer than that: prices have ticks
 UNKNOWN_SPREAD = 0.03
 DIGITS = 6  # of a value computed in floats
-
-FINDING = (
-    Column("rule", Text, "The rule that found it; each is a check of that name."),
-    Column("column", Text, "The column that is wrong."),
-    Column(
-        "found", Price, "What stands there, exact; of `adj_close` the amount a share it is adjusted for on that date, to 6 digits.", null=True
-    ),
-    Column("expected", Price, "What the rule expects instead, to 6 digits; null where it cannot say.", null=True),
-    Column("detail", Text, "The evidence, in words."),
-)
+LOOKS_BACK_DAYS = 90 + GAP_DAYS + 10
 
 
 def measured(bars: pl.LazyFrame) -> pl.DataFrame:
