@@ -21,13 +21,25 @@ from quantlake.ports import Platform
 HASH = 1 << 128
 
 
-def versions_of(
-    read: Input, dates: Collection[date], versions: Mapping[date, str], rows: pa.Table | None = None
-) -> dict[date, str]:
-    """The data version of an input as each of ``dates`` reads it; "" where there is nothing.
+class Versions:
+    """The data versions of the inputs of a dataset's dates, by path; ``made``: the dates that have something to be built from."""
 
-    ``versions``: those of the input's own dates; ``rows``: its rows as ``seen``, where they decide (``read.by_row``).
-    """
+    def __init__(self, dates: Collection[date]) -> None:
+        self._dates = dates
+        self.of: dict[date, dict[str, str]] = {d: {} for d in dates}
+        self.made: set[date] = set()
+
+    def add(self, read: Input, versions: Mapping[date, str], rows: pa.Table | None = None) -> None:
+        """``versions``: those of the input's own dates; ``rows``: its rows as ``seen``, where they decide (``read.by_row``)."""
+        for day, version in _versions_of(read, self._dates, versions, rows).items():
+            before = self.of[day].get(read.dataset.path)  # a dataset may be read twice
+            self.of[day][read.dataset.path] = version if before is None else f"{before} {version}".strip()
+            if version and read.makes != "none":
+                self.made.add(day)
+
+
+def _versions_of(read: Input, dates: Collection[date], versions: Mapping[date, str], rows: pa.Table | None) -> dict[date, str]:
+    """The data version of an input as each of ``dates`` reads it; "" where there is nothing."""
     if read.by_row:
         return _by_rows(read, dates, rows) if rows is not None and rows.num_rows else dict.fromkeys(dates, "")
     if read.bounded and read.first == read.last:
@@ -37,7 +49,7 @@ def versions_of(
 
 
 def deciding(read: Input, platform: Platform) -> pa.Table | None:
-    """The rows that ``versions_of`` needs; None where it needs none."""
+    """The rows by which dates are told apart; None where they are not needed."""
     return seen(read, platform.lake.read(read.dataset.spec)) if read.by_row else None
 
 
