@@ -30,11 +30,10 @@ def zipped_all(path: Path, members: dict[str, str] | dict[str, bytes] | dict[str
 
 
 def table(stream: Stream, rows: Rows) -> pa.Table:
-    """All rows of a file, which are of this stream and have its types."""
+    """A file's rows of this stream; all of its rows have their streams' types."""
     parts = list(rows)
-    assert {s.path for s, _ in parts} == {stream.path}
-    assert all(part.schema == wire_arrow(stream) for _, part in parts)
-    return pa.concat_tables([part for _, part in parts])
+    assert all(part.schema == wire_arrow(s) for s, part in parts)
+    return pa.concat_tables([part for s, part in parts if s is stream])
 
 
 def frame(stream: Stream, rows: Rows) -> pl.DataFrame:
