@@ -11,18 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.sources import captures, csv_bars, databento, lean, rss
+from quantlake.sources import captures, csv_bars, databento, lean, rss, sec
 from quantlake.sources.importers import Importer, Recognised, Rows
 
 FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     lean.recognise,
     databento.recognise,
+    sec.recognise,
     captures.recognise,
     csv_bars.recognise,
     rss.recognise,
 )
 """Asked in this order; the first that knows a file's kind decides."""
-KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS items as JSON"
+KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS items as JSON, SEC company facts, submissions, current filings (Atom) and form indexes"
 SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
 
