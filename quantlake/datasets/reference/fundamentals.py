@@ -8,7 +8,20 @@ The facts: https://www.sec.gov/search-filings/edgar-application-programming-inte
 
 import polars as pl
 
-from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Date, Integer, Ordered, Price, Rows, Stream, Table, Text, Timestamp
+from quantlake.contract import (
+    PARTITION_DATE,
+    SOURCE_COLUMNS,
+    Column,
+    Date,
+    Integer,
+    Ordered,
+    Price,
+    Rows,
+    Stream,
+    Table,
+    Text,
+    Timestamp,
+)
 from quantlake.datasets.reference import sec
 
 PERIOD = ("cik", "taxonomy", "concept", "unit", "start", "end")
