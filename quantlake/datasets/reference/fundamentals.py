@@ -13,6 +13,7 @@ from quantlake.contract import (
     SOURCE_COLUMNS,
     Column,
     Date,
+    Input,
     Integer,
     Ordered,
     Price,
@@ -21,8 +22,9 @@ from quantlake.contract import (
     Table,
     Text,
     Timestamp,
+    View,
 )
-from quantlake.datasets.reference import sec
+from quantlake.datasets.reference import filings, sec
 
 PERIOD = ("cik", "taxonomy", "concept", "unit", "start", "end")
 FACT = (
@@ -80,6 +82,13 @@ facts = Table(
     fallback_key=("cik", "taxonomy", "concept", "unit", "end", "accn"),
     sort_by=(*PERIOD, "accn"),
     storage_partition="year",
+    looks_up=(Input(filings.filings, None, None, on="filed"),),
+    views=(
+        View(
+            name="asof", per=PERIOD, newest=("known_at", "accn"), conflict=("value", "filed"),
+            doc="Of each period the fact known last, of several the one of the greatest `accn`.",
+        ),
+    ),
     columns=(
         *FACT,
         Column("value", Price, "As reported, in `unit`."),
@@ -98,8 +107,8 @@ facts = Table(
 
 
 @facts.build
-def curate(received: pl.LazyFrame, filings: pl.LazyFrame) -> pl.LazyFrame:
+def curate(received: pl.LazyFrame, filed: pl.LazyFrame) -> pl.LazyFrame:
     """Known at the acceptance of the filing; by its date where the filings do not have it."""
-    accepted = filings.group_by("accession").agg(pl.col("accepted_at").min())
+    accepted = filed.group_by("accession").agg(pl.col("accepted_at").min())
     found = received.join(accepted, left_on="accn", right_on="accession", how="left", maintain_order="left")
     return found.with_columns(*sec.known("accepted_at", "filed"), event_time=pl.col("end").cast(pl.Datetime("us", "UTC")))

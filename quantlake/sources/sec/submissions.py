@@ -29,11 +29,10 @@ def rows(document: Document) -> Rows:
 def pages(document: Document) -> list[str]:
     """The names of the older pages of a company's document. Raises ``QuantLakeError`` where they cannot be found in it."""
     listed = _filings(_whole(document)).get("files", [])
-    names = [page.get("name") if isinstance(page, dict) else None for page in listed] if isinstance(listed, list) else [None]
-    for name in names:
-        if not isinstance(name, str) or not PAGE.fullmatch(name.removesuffix(".json")):
-            raise QuantLakeError(f"{document.where}: filings.files names no page in {str(listed)[:SHOWN]!r}")
-    return names
+    found = [str(page.get("name")) for page in listed if isinstance(page, dict)] if isinstance(listed, list) else []
+    if not isinstance(listed, list) or len(found) < len(listed) or not all(PAGE.fullmatch(name.removesuffix(".json")) for name in found):
+        raise QuantLakeError(f"{document.where}: filings.files names no page in {str(listed)[:SHOWN]!r}")
+    return found
 
 
 def _rows(document: Document, said: dict[str, Any]) -> Rows:
