@@ -90,8 +90,7 @@ class Records:
             wrong = next(i for i, v in enumerate(values) if v is not None and not _encodes(v))
             raise self.refused(wrong, name, ascii(values[wrong])) from None
         found = pl.select(pl.when(found != "").then(found).alias(name)).to_series()
-        bad = ~found.str.contains(pattern) if pattern else pl.Series([False]).new_from_index(0, len(found))
-        return self._kept(found, bad.fill_null(needed), found)
+        return self._kept(found, (~found.str.contains(pattern)).fill_null(needed), found)
 
     def date(self, printed: pl.Series) -> pl.Series:
         """Dates from ``2026-01-28``; raises ``QuantLakeError`` for what is none."""

@@ -1,0 +1,95 @@
+"""Recorded SEC documents through the real commands: replayed, landed, built, and asked as they were known at a time."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantlake_tests.e2e.announced import announced
+from quantlake_tests.e2e.commands import Commands, commands
+from quantlake_tests.recorded import recorded
+
+AAPL, MRVL = "0000320193", "0001835632"
+FACTS = "curated_reference_fundamentals"
+SELECTION = ("reference/fundamentals", "reference/filings", "reference/filing_parties", "reference/filing_index")
+APPLE_2009 = ("EarningsPerShareDiluted", AAPL, "2008-09-28", "2009-09-26")
+MARVELL_2021 = ("AmortizationOfIntangibleAssets", MRVL, "2021-01-31", "2021-05-01")
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Commands]:
+    """A home that has replayed and built all recorded documents."""
+    folders = (recorded("reference/sec_edgar_json"), recorded("alt/sec_current_filings_atom"))
+    with commands() as ql, announced(ql):
+        replay_and_build(ql, *folders)
+        yield ql
+
+
+def replay_and_build(ql: Commands, *folders: Path) -> str:
+    said = ql.run("replay", *map(str, folders)).stdout
+    ql.run("refresh", seconds=600)
+    return said
+
+
+def one(ql: Commands, query: str, *options: str) -> dict[str, Any]:
+    (row,) = ql.sql(query, *options)
+    return row
+
+
+def as_known(ql: Commands, fact: tuple[str, str, str, str], moment: str) -> Decimal:
+    concept, cik, start, end = fact
+    where = f"concept = '{concept}' and cik = '{cik}' and \"start\" = '{start}' and \"end\" = '{end}'"
+    return Decimal(one(ql, f"select value from {FACTS}_asof where {where}", "--as-known-at", moment)["value"])
+
+
+def test_every_fact_is_a_row_and_restatements_are_counted(home: Commands) -> None:
+    restated = "select cik, taxonomy, concept, unit, \"start\", \"end\" from {} group by all having count(distinct value) > 1"
+    query = f"select cik, count(*) n, (select count(*) from ({restated.format(FACTS)}) r where r.cik = f.cik) restated from {FACTS} f group by cik order by cik"
+    assert home.sql(query) == [{"cik": AAPL, "n": 24579, "restated": 425}, {"cik": MRVL, "n": 8053, "restated": 467}]
+
+
+def test_depreciation_of_three_fiscal_years_is_what_was_filed(home: Commands) -> None:
+    rows = home.sql(
+        f"select value from {FACTS}_asof where cik = '{MRVL}' and taxonomy = 'us-gaap' and concept = 'OtherDepreciationAndAmortization' "
+        "and \"end\" - \"start\" > 350 and \"end\" >= '2024-01-01' order by \"end\""
+    )
+    assert [Decimal(row["value"]) for row in rows] == [299_800_000, 304_300_000, 348_600_000]
+
+
+@pytest.mark.parametrize(("fact", "moment", "value"), [
+    (APPLE_2009, "2009-12-31", "6.29"), (APPLE_2009, "2010-02-01", "9.08"),
+    (MARVELL_2021, "2021-12-31", "128639000"), (MARVELL_2021, "2022-06-30", "128600000"),
+])
+def test_a_restated_fact_is_what_was_known_then(home: Commands, fact: tuple[str, str, str, str], moment: str, value: str) -> None:
+    assert as_known(home, fact, f"{moment}T00:00:00Z") == Decimal(value)
+
+
+def test_facts_are_known_at_their_acceptance_where_it_is_known(home: Commands) -> None:
+    query = f"select cik, known_at_precision how, count(*) n, min(known_at - filed::timestamptz) least from {FACTS} group by all order by all"
+    assert [(r["cik"], r["how"], r["n"]) for r in home.sql(query)] == [(AAPL, "day", 24579), (MRVL, "exact", 8053)]
+    known = f"select known_at::text t from {FACTS} where cik = '{AAPL}' and filed = '2010-01-25' limit 1"
+    assert one(home, known)["t"].startswith("2010-01-26 05:00:00")
+
+
+def test_conflicts_of_one_filed_date_are_marked(home: Commands) -> None:
+    assert one(home, f"select count(*) n from {FACTS}_asof where conflict and cik = '{AAPL}'") == {"n": 2}
+
+
+def test_filings_and_their_parties_are_counted_once(home: Commands) -> None:
+    current = "source_name like 'sec/current/%'"
+    assert one(home, f"select count(*) n from raw_reference_filings where {current}") == {"n": 5100}
+    query = f"select count(*) n from curated_reference_filings where accession in (select accession from raw_reference_filings where {current})"
+    assert one(home, query) == {"n": 3315}
+    assert one(home, "select count(*) n from curated_reference_filing_parties") == {"n": 5057}
+    assert one(home, "select count(*) n, count(distinct accession) d from curated_reference_filings") == {"n": 3315 + 3513, "d": 3315 + 3513}
+    assert one(home, "select count(*) n from curated_reference_filing_index") == {"n": 4031}
+
+
+def test_a_second_replay_adds_nothing(home: Commands) -> None:
+    tables = [f"curated_{name.replace('/', '_')}" for name in SELECTION]
+    before = [one(home, f"select count(*) n, max(known_at)::text t from {table}_versions") for table in tables]
+    said = replay_and_build(home, recorded("reference/sec_edgar_json"), recorded("alt/sec_current_filings_atom"))
+    assert "HTML page" in said and "SEC company tickers" in said
+    assert [one(home, f"select count(*) n, max(known_at)::text t from {table}_versions") for table in tables] == before
