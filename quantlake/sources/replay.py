@@ -11,19 +11,27 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.sources import captures, csv_bars, databento, lean, rss, sec
+from quantlake.sources import calendars, captures, csv_bars, databento, databento_reference, lean, rates, rss, sec
 from quantlake.sources.importers import Importer, Recognised, Rows
+from quantlake.sources.lean import reference as lean_reference
 
 FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     lean.recognise,
+    lean_reference.recognise,
     databento.recognise,
+    databento_reference.recognise,
     sec.recognise,
     captures.recognise,
+    calendars.recognise,
+    rates.recognise,
     csv_bars.recognise,
     rss.recognise,
 )
 """Asked in this order; the first that knows a file's kind decides."""
-KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS items as JSON, SEC company facts, submissions, current filings (Atom) and form indexes"
+KNOWN = (
+    "LEAN zips and reference files, Databento DBN and reference data, exchange captures, calendars, CSV bars, interest rates, RSS items as JSON, "
+    "SEC company facts, submissions, current filings (Atom) and form indexes"
+)
 SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
 

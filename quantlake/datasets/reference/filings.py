@@ -7,7 +7,7 @@ daily index, which has no acceptance (filing_index.py), the numbers filed (funda
 import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Date, Stream, Table, Text, TextList, Timestamp
-from quantlake.datasets.reference import sec
+from quantlake.datasets.reference import common, sec
 
 FILING = (
     sec.ACCESSION,
@@ -67,7 +67,7 @@ filings = Table(
         Column("ciks", TextList, "Of all parties that any list names, in order: ten digits each."),
         Column("event_time", Timestamp, "When it was accepted, else `known_at`."),
         sec.KNOWN_AT,
-        sec.PRECISION,
+        common.KNOWN_AT_PRECISION,
         PARTITION_DATE,
         *SOURCE_COLUMNS,
     ),
