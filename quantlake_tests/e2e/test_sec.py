@@ -92,8 +92,10 @@ def test_facts_are_known_at_their_acceptance_where_it_is_known(home: Commands) -
     assert one(home, known)["t"].startswith("2010-01-26 05:00:00")
 
 
-def test_conflicts_of_one_filed_date_are_marked(home: Commands) -> None:
-    assert one(home, f"select count(*) n from {FACTS}_asof where conflict and cik = '{AAPL}'") == {"n": 2}
+def test_two_values_of_one_filed_date_are_marked(home: Commands) -> None:
+    where = f"cik = '{AAPL}' and concept = 'UnrecognizedTaxBenefits' and \"end\" = '2014-09-27'"
+    row = one(home, f"select value, accn, conflict from {FACTS}_asof where {where}", "--as-known-at", "2015-02-01T00:00:00Z")
+    assert (Decimal(row["value"]), row["accn"], row["conflict"]) == (4_033_000_000, "0001193125-15-023732", True)
 
 
 def test_filings_and_their_parties_are_counted_once(home: Commands) -> None:
@@ -102,7 +104,10 @@ def test_filings_and_their_parties_are_counted_once(home: Commands) -> None:
     query = f"select count(*) n from curated_reference_filings where accession in (select accession from raw_reference_filings where {current})"
     assert one(home, query) == {"n": 3315}
     assert one(home, "select count(*) n from curated_reference_filing_parties") == {"n": 5057}
-    assert one(home, "select count(*) n, count(distinct accession) d from curated_reference_filings") == {"n": 3315 + 3513, "d": 3315 + 3513}
+    assert one(home, "select count(*) n, count(distinct accession) d from curated_reference_filings") == {"n": 6826, "d": 6826}
+    both = "select accession from raw_reference_filings group by 1 having count(distinct split_part(source_name, '/', 2)) = 2"
+    query = f"select count(primary_document) n, min(len(ciks)) parties from curated_reference_filings where accession in ({both})"
+    assert one(home, query) == {"n": 2, "parties": 2}, "what one list says is not blanked by the other"
     assert one(home, "select count(*) n from curated_reference_filing_index") == {"n": 4031}
 
 

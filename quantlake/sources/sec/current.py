@@ -31,7 +31,8 @@ def rows(document: Document) -> Rows:
     records = Records(document.where, "entry")
 
     def column(name: str) -> pl.Series:
-        return records.text(name, [entry.get(name) for entry in entries])
+        # feedparser's own ``get`` puts ``published`` for an ``updated`` that is not there
+        return records.text(name, [dict.get(entry, name) for entry in entries])
 
     summary = column("summary")
     party = column("title").str.extract_groups(TITLE).struct.unnest()
@@ -52,10 +53,13 @@ def rows(document: Document) -> Rows:
 def _entries(document: Document) -> list[dict[str, object]]:
     import feedparser  # type: ignore[import-untyped]
 
-    feed = feedparser.parse(io.BytesIO(document.content), sanitize_html=False, resolve_relative_uris=False)
-    if feed.bozo or not feed.version.startswith("atom"):
-        why = " ".join(str(feed.get("bozo_exception", "another kind of document")).split())
-        raise QuantLakeError(f"{document.where} is not a whole Atom feed ({why}); fetch it again")
+    try:
+        feed = feedparser.parse(io.BytesIO(document.content), sanitize_html=False, resolve_relative_uris=False)
+        broken = feed.get("bozo_exception") or (None if feed.get("version", "").startswith("atom") else "another kind of document")
+    except Exception as error:  # whatever its parsers and codecs raise over hostile bytes
+        broken = error
+    if broken:
+        raise QuantLakeError(f"{document.where} is not a whole Atom feed ({' '.join(str(broken).split())}); fetch it again")
     return list(feed.entries)
 
 
