@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from quantlake.contract import Rows
+from quantlake.adapters.quality.great_expectations import GreatExpectations
 from quantlake.contract.compute import compute
 from quantlake.contract.versions import viewed
 from quantlake.contract.wire import wire_arrow
@@ -98,6 +99,15 @@ def test_of_a_period_the_fact_known_last_is_shown_with_its_conflict() -> None:
 
 
 def test_checks_find_what_cannot_be() -> None:
-    conflicting = next(c for c in fundamentals.facts.checks if isinstance(c, Rows))
-    rows = facts(FACT, FACT | {"accn": "0001193125-26-000001", "value": Decimal(3)}, FACT | {"concept": "Cash"})
-    assert rows.filter(conflicting.bad)["concept"].to_list() == ["Assets", "Assets"] and not conflicting.blocking
+    good = facts(FACT, FACT | {"concept": "Cash"})
+    bad = {
+        "not_null": facts(FACT | {"value": None}), "ordered": facts(FACT | {"start": date(2026, 1, 1)}),
+        "one_value_a_filed_date": facts(FACT, FACT | {"accn": "0001193125-26-000001", "value": Decimal(3)}, FACT | {"concept": "Cash"}),
+        "unique_key": pl.concat([good, good]),
+    }  # fmt: skip
+    schema = pa.schema([f.with_nullable(True) for f in fundamentals.facts.spec.arrow])
+    for check, rows in ({"": good} | bad).items():
+        judged = GreatExpectations().judge(fundamentals.facts, rows.to_arrow().cast(schema), [DAY])[DAY]
+        found = {r.check: (r.blocking, len(r.failing)) for r in judged if not r.passed}
+        failing = {"not_null": 1, "ordered": 1, "one_value_a_filed_date": 2, "unique_key": 4}
+        assert found == ({check: (check != "one_value_a_filed_date", failing[check])} if check else {})
