@@ -20,7 +20,7 @@ LISTED = {"accession": ACCESSION, "form": "10-Q", "filed": DAY, "accepted_at": A
 ENTERED = LISTED | {"role": "filer", "items": "2.02", "source_name": "sec/current/x"}
 FACT = {
     "cik": "0000320193", "taxonomy": "us-gaap", "concept": "Assets", "unit": "USD", "start": None, "end": date(2025, 12, 31), "filed": DAY,
-    "value": Decimal(1), "accn": ACCESSION,
+    "value": Decimal(1), "accn": ACCESSION, "source": "sec", "source_name": "sec/companyfacts/0000320193",
 }  # fmt: skip
 
 
