@@ -77,7 +77,7 @@ filings = Table(
 @filings.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
     """One version a filing: all that is said of it is known at its acceptance, so that of several none but the last could be seen."""
-    said = [sec.SOURCE, *FILING[1:], *SOURCE_COLUMNS]
+    said = [c for c in (sec.SOURCE, *FILING, *SOURCE_COLUMNS) if c is not sec.ACCESSION]
     folded = received.group_by("partition_date", "accession", maintain_order=True).agg(
         *(pl.col(c.name).drop_nulls().last() for c in said), ciks=pl.col("cik").drop_nulls().unique().sort(),
     )  # fmt: skip
