@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.sources import calendars, captures, csv_bars, databento, databento_reference, lean, rates, rss
+from quantlake.sources import calendars, captures, csv_bars, databento, databento_reference, lean, rates, rss, sec
 from quantlake.sources.importers import Importer, Recognised, Rows
 from quantlake.sources.lean import reference as lean_reference
 
@@ -20,6 +20,7 @@ FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     lean_reference.recognise,
     databento.recognise,
     databento_reference.recognise,
+    sec.recognise,
     captures.recognise,
     calendars.recognise,
     rates.recognise,
@@ -28,7 +29,8 @@ FORMATS: tuple[Callable[[Path], Recognised], ...] = (
 )
 """Asked in this order; the first that knows a file's kind decides."""
 KNOWN = (
-    "LEAN zips and reference files, Databento DBN and reference data, exchange captures, calendars, CSV bars, interest rates, RSS items as JSON"
+    "LEAN zips and reference files, Databento DBN and reference data, exchange captures, calendars, CSV bars, interest rates, RSS items as JSON, "
+    "SEC company facts, submissions, current filings (Atom) and form indexes"
 )
 SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
