@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     catalog_warehouse: str = Field("", description="s3://bucket/prefix, or the REST catalog's warehouse name.")
     catalog_token: SecretStr = SecretStr("")
     catalog_credential: SecretStr = Field(SecretStr(""), description="REST catalog's OAuth2 client, as id:secret; instead of a token.")
+    objects_location: str = Field("", description="s3://bucket/prefix above objects/; empty: the warehouse, where that is an address.")
     catalog_properties: dict[str, str] = Field(default_factory=dict, repr=False, description="Further pyiceberg properties, as JSON.")
 
     clickhouse_host: str = Field("", description="host of the ClickHouse server; `embedded`: none, rollups are built in process and lie in the home.")

@@ -10,7 +10,7 @@ from typing import Any
 from quantlake.contract import QuantLakeError
 from quantlake.contract.catalog import Catalog, discover
 from quantlake.contract.history import require_compatible
-from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Olap, Quality, Registry, VectorStore
+from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Objects, Olap, Quality, Registry, VectorStore
 from quantlake.settings import Settings, load
 
 IN_PROCESS = "embedded"  # a ClickHouse host: none
@@ -63,6 +63,18 @@ class Adapters:
             for name, secret in (("token", s.catalog_token), ("credential", s.catalog_credential)):
                 properties |= {name: secret.get_secret_value()} if secret.get_secret_value() else {}
             found = iceberg(properties, s.locks)
+        return found
+
+    @cached_property
+    def objects(self) -> Objects:
+        s = self.settings
+        found: Objects
+        if self.embedded:
+            found = _adapter("lake.objects:FolderObjects")(s.root / "lake")
+        else:
+            warehouse = self._needed("catalog_warehouse")
+            location = s.objects_location or (warehouse if "://" in warehouse else self._needed("objects_location"))
+            found = _adapter("lake.objects:StoreObjects")(location, s.catalog_properties)
         return found
 
     @cached_property

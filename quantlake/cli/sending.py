@@ -83,7 +83,9 @@ def replay_paths(adapters: Adapters, paths: list[Path]) -> int:
             if whole:
                 bar.console.print(f"{path}: {records:,} records", highlight=False, soft_wrap=True)
 
-        sent = replayer.replay(planned, lambda stream, rows: send(adapters.broker, adapters.registry, stream, rows), told)
+        sent = replayer.replay(
+            planned, lambda stream, rows: send(adapters.broker, adapters.registry, stream, rows), adapters.objects.put, told
+        )
     for stream, records in sent.items():
         show.out.print(f"{stream.topic}: {records:,} records", highlight=False)
     if planned.no_format:

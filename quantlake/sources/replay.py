@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from quantlake.contract import QuantLakeError, Stream
+from quantlake.contract import Document, QuantLakeError, Stream
 from quantlake.sources import captures, csv_bars, databento, lean, rss
 from quantlake.sources.importers import Importer, Recognised, Rows
 
@@ -27,6 +27,7 @@ SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
 
 Send = Callable[[Stream, pa.Table], int]
+Keep = Callable[[Document], None]
 Progress = Callable[[Path, int, bool], None]
 """Hears of a file how many of its rows were sent so far, and whether these are all."""
 
@@ -63,8 +64,8 @@ def plan(paths: Sequence[Path]) -> Plan:
     return Plan(tuple(files), {kind: tuple(no_format[kind]) for kind in sorted(no_format)})
 
 
-def replay(planned: Plan, send: Send, progress: Progress | None = None) -> dict[Stream, int]:
-    """Read and send a file at a time; how many records each stream got.
+def replay(planned: Plan, send: Send, keep: Keep, progress: Progress | None = None) -> dict[Stream, int]:
+    """Read and send a file at a time, its documents kept before the rows that name them; how many records each stream got.
 
     Memory is bounded by the largest file. Sending a file again is harmless, since its rows carry the version of its content.
     Raises ``QuantLakeError`` at the first bad file, of which nothing was sent: importers check a file before its first table.
@@ -72,7 +73,7 @@ def replay(planned: Plan, send: Send, progress: Progress | None = None) -> dict[
     sent: dict[Stream, int] = defaultdict(int)
     for path, importer in planned.files:
         rows = 0
-        for stream, part in _parts(importer, path):
+        for stream, part in _parts(importer, path, keep):
             records = send(stream, part)
             sent[stream] += records
             rows += records
@@ -83,9 +84,13 @@ def replay(planned: Plan, send: Send, progress: Progress | None = None) -> dict[
     return dict(sent)
 
 
-def _parts(importer: Importer, path: Path) -> Rows:
+def _parts(importer: Importer, path: Path, keep: Keep) -> Rows:
     """Tables of at most ``SLICE_ROWS`` rows; empty ones are left out."""
-    for stream, table in importer.read(path):
+    for found in importer.read(path):
+        if isinstance(found, Document):
+            keep(found)
+            continue
+        stream, table = found
         for start in range(0, table.num_rows, SLICE_ROWS):
             yield stream, table.slice(start, SLICE_ROWS)
 
