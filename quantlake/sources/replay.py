@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import Document, QuantLakeError, Stream
-from quantlake.sources import captures, csv_bars, databento, lean, rss
+from quantlake.sources import captures, csv_bars, databento, feeds, lean, rss
 from quantlake.sources.importers import Importer, Recognised, Rows
 
 FORMATS: tuple[Callable[[Path], Recognised], ...] = (
@@ -20,9 +20,10 @@ FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     captures.recognise,
     csv_bars.recognise,
     rss.recognise,
+    feeds.recognise,
 )
 """Asked in this order; the first that knows a file's kind decides."""
-KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS items as JSON"
+KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS and Atom, RSS items as JSON"
 SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
 
