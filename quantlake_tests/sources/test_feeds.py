@@ -133,7 +133,7 @@ def test_a_guid_twice_in_a_feed_lands_twice(tmp_path: Path) -> None:
 
 
 text = st.sampled_from(["", "A", "https://www.nasdaq.com/a", "Wed, 05 Aug 2020 20:47:04 -0400", "2020-08-26T02:49:00Z", "2020", "<&\u20ac"])
-records = st.fixed_dictionaries({}, optional={name: text for name in ITEM})
+records = st.fixed_dictionaries({}, optional=dict.fromkeys(ITEM, text))
 
 
 @settings(max_examples=80, deadline=None)
