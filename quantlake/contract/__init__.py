@@ -13,6 +13,7 @@ from quantlake.contract.datasets import (
     Rollup,
     Stream,
     Table,
+    View,
 )
 from quantlake.contract.documents import OBJECT_COLUMNS, Document
 from quantlake.contract.errors import QuantLakeError
@@ -22,5 +23,5 @@ from quantlake.contract.types import Boolean, Bytes, Date, Float, Integer, Price
 __all__ = [
     "BROKER_COLUMNS", "OBJECT_COLUMNS", "PARTITION_DATE", "SOURCE_COLUMNS", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
     "Document", "EmbeddingIndex", "FeatureView", "Float", "Input", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Rows", "Sessions", "Size", "Stream",
-    "Table", "TableSpec", "Text", "TextList", "Timestamp", "Type", "Vector",
+    "Table", "TableSpec", "Text", "TextList", "Timestamp", "Type", "Vector", "View",
 ]

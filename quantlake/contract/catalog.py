@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from quantlake.contract.datasets import Dataset, Stream
+from quantlake.contract.datasets import Dataset, Stream, Table
 from quantlake.contract.errors import QuantLakeError
 
 
@@ -51,16 +51,18 @@ class Catalog:
         return found
 
     def downstream(self, of: Dataset) -> set[str]:
-        """Paths of everything built from a dataset, directly or not."""
+        """Paths of everything whose dates a dataset makes, directly or not; not of what only looks it up."""
         found = {of.path}
         for dataset in self.datasets:
-            if any(i.path in found for i in dataset.inputs):
+            if any(i.dataset.path in found for i in dataset.reads if i.makes != "none"):
                 found.add(dataset.path)
         return found - {of.path}
 
     def roots(self, of: Dataset) -> set[Stream]:
-        """The streams a dataset is built from in the end."""
-        return {of} if isinstance(of, Stream) else {root for i in of.inputs for root in self.roots(i)}
+        """The streams whose rows make a dataset's dates in the end."""
+        if isinstance(of, Stream):
+            return {of}
+        return {root for i in of.reads if i.makes != "none" for root in self.roots(i.dataset)}
 
 
 def discover(extra: Iterable[str] = ()) -> Catalog:
@@ -81,7 +83,9 @@ def discover(extra: Iterable[str] = ()) -> Catalog:
                 other = sys.modules[found[value.path].module].__file__
                 raise QuantLakeError(f"two datasets are {value.path}: {other} and {module.__file__}; rename one of the files")
             found[value.path] = value
-            for name in (f"table {value.spec.sql_name}", *([f"topic {value.topic}"] if isinstance(value, Stream) else [])):
+            views = [f"table {value.spec.sql_name}_{view.name}" for view in value.views] if isinstance(value, Table) else []
+            topic = [f"topic {value.topic}"] if isinstance(value, Stream) else []
+            for name in (f"table {value.spec.sql_name}", *views, *topic):
                 if name in taken:
                     both = " and ".join(str(sys.modules[d.module].__file__) for d in (taken[name], value))
                     raise QuantLakeError(f"{taken[name].path} and {value.path} would share the {name}: {both}; rename one")

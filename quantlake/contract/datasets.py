@@ -5,8 +5,8 @@ A dataset knows its place by its module: ``Table(__name__, ...)`` in ``.../marke
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import ClassVar, Literal, get_args
 
@@ -48,19 +48,74 @@ REJECTED_COLUMNS = (
 
 @dataclass(frozen=True)
 class Input:
-    """A dataset that another is built from: for date D its rows of the dates D + ``first`` to D + ``last``."""
+    """A dataset that another is built from: for date D its rows of the dates D + ``first`` to D + ``last`` (None: all before, all after).
+
+    Of a table's rows the latest versions, or with ``versions`` all, with ``superseded_at``. ``since``, ``until``, ``on`` name columns of
+    dates: D depends only on the rows with ``since`` <= D < ``until`` (null: always, not yet) and ``on`` = D. Which these are decides
+    whether D is stale; the function is given the rows of all dates that it builds, and joins them by itself.
+    ``makes``: which dates exist because it has rows: those that read them, their own, or none (it is only looked up).
+    """
 
     dataset: "Dataset"
-    first: int = 0
-    last: int = 0
+    first: int | None = 0
+    last: int | None = 0
+    since: str | None = None
+    until: str | None = None
+    on: str | None = None
+    versions: bool = False
+    makes: Literal["readers", "own", "none"] = "own"
 
-    def days(self, day: date) -> list[date]:
-        """The dates of the input that ``day`` is built from."""
-        return [day + timedelta(days=n) for n in range(self.first, self.last + 1)]
+    @property
+    def bounded(self) -> bool:
+        return self.first is not None and self.last is not None
 
-    def readers(self, day: date) -> list[date]:
-        """The dates that are built from the input's ``day``."""
-        return [day - timedelta(days=n) for n in range(self.first, self.last + 1)]
+    @property
+    def by_row(self) -> bool:
+        """Whether a date depends on some rows only, by their values."""
+        return bool(self.since or self.until or self.on)
+
+    def days(self, day: date, held: Collection[date] = ()) -> list[date]:
+        """The dates of the input that ``day`` is built from, ascending; of an unbounded one those of ``held``."""
+        if self.first is not None and self.last is not None:
+            return [day + timedelta(days=n) for n in range(self.first, self.last + 1)]
+        return sorted(d for d in held if self.covers(day, d))
+
+    def covers(self, day: date, held: date) -> bool:
+        """Whether ``day`` is built from the input's date ``held``."""
+        distance = (held - day).days
+        return (self.first is None or self.first <= distance) and (self.last is None or distance <= self.last)
+
+    def readers(self, held: date) -> list[date]:
+        """The dates that are built from the input's ``held``, where it is bounded."""
+        assert self.first is not None
+        assert self.last is not None
+        return [held - timedelta(days=n) for n in range(self.first, self.last + 1)]
+
+    def made(self, held: date) -> list[date]:
+        """The dates that exist because the input has rows of ``held``."""
+        if self.makes == "readers":
+            return self.readers(held)
+        return [held] if self.makes == "own" and self.covers(held, held) else []
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a date depends on what other dates than its own and earlier ones bring, so that these are better built first."""
+        return self.by_row or self.first is None or self.last is None or self.last > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A further view of a curated table, ``<sql name>_<name>``: of the latest rows, or those of then, one for each ``per``.
+
+    It is the greatest by the columns ``newest`` in their order. ``conflict`` names a column and a column of dates: the view's own column
+    ``conflict`` says whether the rows of the same ``per`` and date as the row shown have different values.
+    """
+
+    name: str
+    per: tuple[str, ...]
+    newest: tuple[str, ...]
+    conflict: tuple[str, str] | None = None
+    doc: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,7 +181,7 @@ class Dataset:
     @property
     def start(self) -> date:
         """The first date it can have."""
-        return max(i.start for i in self.inputs)
+        return max(i.dataset.start for i in self.reads if i.makes != "none" and i.dataset is not self)
 
     @property
     def sessions(self) -> Sessions | None:
@@ -230,8 +285,12 @@ class Table(Built):
 
     Where a column of ``key`` is null, ``fallback_key`` identifies the row instead.
     Its function receives the decodable raw rows of each stream in arrival order and must keep their order; without one (one stream
-    only), rows pass as they are. Of a stream with ``spill_days`` it gets the neighbouring dates' rows too, and returns rows of these as
-    well: only the date's own are taken.
+    only), rows pass as they are. It may be given the rows of many dates at once, so where it compares rows it does so date by date
+    (``.over("partition_date", ...)``). Of a stream with ``spill_days`` it gets one date with the neighbouring dates' rows, and returns
+    rows of these as well: only the date's own are taken. After the streams come the rows of other tables that it ``looks_up``.
+
+    ``versions``: those of a key lie in one partition (``within``), or in any (``across``: ``partition_date`` is the date on which each
+    could be known). ``ended_by``: a boolean column; a key whose version of then has it true is not shown.
     """
 
     layer: ClassVar[str] = "curated"
@@ -239,9 +298,19 @@ class Table(Built):
     of: Stream | tuple[Stream, ...]
     fallback_key: tuple[str, ...] = ()
     sort_by: tuple[str, ...] = ()
+    versions: Literal["within", "across"] = "within"
+    ended_by: str | None = None
+    looks_up: tuple[Input, ...] = ()
+    views: tuple[View, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        names = {c.name for c in self.columns}
+        for view in self.views:
+            if missing := {*view.per, *view.newest, *(view.conflict or ())} - names:
+                raise QuantLakeError(f"{self.path}: its view {view.name} names {sorted(missing)}, which are no columns")
+        if self.ended_by is not None and self.ended_by not in names:
+            raise QuantLakeError(f"{self.path}: ended_by names {self.ended_by!r}, which is no column")
         for stream in self.streams:
             if stream.tombstones == "delete" and (self.key != (stream.message_key,) or self.fallback_key or len(self.streams) > 1):
                 raise QuantLakeError(
@@ -256,7 +325,8 @@ class Table(Built):
 
     @property
     def reads(self) -> tuple[Input, ...]:
-        return tuple(Input(s, -s.spill_days, s.spill_days) for s in self.streams)
+        streams = (Input(s, -s.spill_days, s.spill_days, makes="readers") for s in self.streams)
+        return (*streams, *(replace(i, makes="none") for i in self.looks_up))
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -274,19 +344,22 @@ class Derived(Built):
     """An Iceberg table that is a pure function of curated or derived data, date by date.
 
     ``before``: datasets whose rows of the day before its function takes too, after those of ``of``; ``carries``: last, its own of then.
-    They alone make no date: one without rows of ``of`` is not built.
+    They alone make no date: one without rows of ``of`` is not built. ``many``: its function may be given many dates at once with all that
+    these read; it returns the same rows for a date whatever other dates stand beside it, and those of dates not asked for are dropped.
     """
 
     layer: ClassVar[str] = "derived"
     kind: ClassVar[str] = "iceberg"
-    of: tuple[Dataset, ...]
+    of: tuple[Dataset | Input, ...]
     before: tuple[Dataset, ...] = ()
     carries: bool = False
+    many: bool = False
 
     @property
     def reads(self) -> tuple[Input, ...]:
         yesterday = (*self.before, *((self,) if self.carries else ()))
-        return (*(Input(d) for d in self.of), *(Input(d, -1, -1) for d in yesterday))
+        of = (d if isinstance(d, Input) else Input(d) for d in self.of)
+        return (*of, *(Input(d, -1, -1, makes="none") for d in yesterday))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,13 +10,20 @@ version seen before adds nothing, whenever it returns. Rows without ``source_ver
 import polars as pl
 
 FILE = ["source_name", "source_version"]
-NONE = pl.DataFrame(schema={"source_name": pl.String, "source_version": pl.String, "_edition": pl.Int64, "_arrived": pl.Datetime("us", "UTC")})
+OF_DATE = [*FILE, "partition_date"]
+NONE = pl.DataFrame(
+    schema={
+        "source_name": pl.String, "source_version": pl.String, "partition_date": pl.Date, "_edition": pl.Int64,
+        "_arrived": pl.Datetime("us", "UTC"),
+    }
+)  # fmt: skip
 
 
 def whole(rows: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """Raw rows (arrival order) of whole editions and of no file, each record once; and the editions after the first of each file.
 
-    The editions have ``source_name``, ``source_version``, ``_edition`` (the first is 0) and ``_arrived``; files of one edition are left out.
+    The editions have ``source_name``, ``source_version``, ``partition_date``, ``_edition`` (the first of that date is 0) and ``_arrived``;
+    files of one edition of the date are left out.
     """
     frame = rows.with_row_index("_at").collect()
     record: list[str] = [c for c in ("line_number", "item_index") if c in frame.columns]
@@ -24,39 +31,37 @@ def whole(rows: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.DataFrame]:
     of_files = frame.filter(filed)
     if not of_files.height:
         return frame.drop("_at").lazy(), NONE
-    by_file = [*FILE, "partition_date"]
-    counts = _counts(of_files, by_file, record)
+    counts = _counts(of_files, OF_DATE, record)
     if (counts["records"] < counts["rows"]).any():  # sent again: the first arrival of each record is the record
-        of_files = of_files.unique([*by_file, *record], keep="first", maintain_order=True)
-        counts = _counts(of_files, by_file, record)
+        of_files = of_files.unique([*OF_DATE, *record], keep="first", maintain_order=True)
+        counts = _counts(of_files, OF_DATE, record)
     counted = counts.filter(pl.col("records") >= pl.col("source_records"))
     if counted.height < counts.height or of_files.height < frame.select(filed.sum()).item():
-        of_files = of_files.join(counted.select(by_file), on=by_file, how="semi", maintain_order="left")
+        of_files = of_files.join(counted.select(OF_DATE), on=OF_DATE, how="semi", maintain_order="left")
         frame = pl.concat([frame.filter(~filed), of_files]).sort("_at")
     order = pl.col("_at").rank("ordinal").over("source_name", "partition_date").cast(pl.Int64) - 1
-    editions = counted.with_columns(_edition=order).filter(pl.col("_edition").max().over("source_name") > 0)
+    editions = counted.with_columns(_edition=order).filter(pl.col("_edition").max().over("source_name", "partition_date") > 0)
     return frame.drop("_at").lazy(), editions.select(NONE.columns).cast(NONE.schema)
 
 
 def dated(rows: pl.LazyFrame, editions: pl.DataFrame) -> pl.LazyFrame:
     """Curated rows with ``_edition`` (null: of a file of one edition, or of none); a later edition's are known when it arrived at the earliest."""
     known = pl.when(pl.col("_edition") > 0).then(pl.max_horizontal("known_at", "_arrived")).otherwise("known_at")
-    joined = rows.join(editions.lazy(), on=FILE, how="left", maintain_order="left")
+    joined = rows.join(editions.lazy(), on=OF_DATE, how="left", maintain_order="left")
     return joined.with_columns(known_at=known).drop("_arrived")
 
 
 def ended(frame: pl.DataFrame, keys: list[str], editions: pl.DataFrame) -> pl.DataFrame:
-    """What editions took away: the ``keys`` of rows (with ``_edition``) that the next edition of their file lacks.
+    """What editions took away: the ``keys`` (with ``partition_date``) of rows (with ``_edition``) that the next edition of their file lacks.
 
     With ``known_at``: when the next edition arrived, or when the row could be known, if later; and ``_order``, before the rows of
     that edition.
     """
-    held = frame.filter(pl.col("_edition").is_not_null()).select("source_name", "_edition", *keys, "known_at")
-    following = editions.with_columns(_edition=pl.col("_edition") - 1).select("source_name", "_edition", "_arrived")
-    held_next = held.with_columns(_edition=pl.col("_edition") - 1).select("source_name", "_edition", *keys)
-    gone = held.join(following, on=["source_name", "_edition"]).join(
-        held_next, on=["source_name", "_edition", *keys], how="anti", nulls_equal=True
-    )
+    file = ["source_name", "_edition"]  # keys have the date
+    held = frame.filter(pl.col("_edition").is_not_null()).select(*file, *keys, "known_at")
+    following = editions.with_columns(_edition=pl.col("_edition") - 1).select(*file, "partition_date", "_arrived")
+    held_next = held.with_columns(_edition=pl.col("_edition") - 1).select(*file, *keys)
+    gone = held.join(following, on=[*file, "partition_date"]).join(held_next, on=[*file, *keys], how="anti", nulls_equal=True)
     return gone.select(*keys, known_at=pl.max_horizontal("known_at", "_arrived"), _order=2 * pl.col("_edition") + 1)
 
 

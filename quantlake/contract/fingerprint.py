@@ -27,10 +27,12 @@ class Fingerprint:
 
     def __add__(self, other: "Fingerprint") -> "Fingerprint":
         """That of both multisets together."""
-        (high, low), (more_high, more_low) = self._halves(), other._halves()
+        (high, low), (more_high, more_low) = self.halves, other.halves
         return _fingerprint(self.rows + other.rows, high + more_high, low + more_low)
 
-    def _halves(self) -> tuple[int, int]:
+    @property
+    def halves(self) -> tuple[int, int]:
+        """The two sums, which add up."""
         digits = self.hash.partition("-")[2]
         return int(digits[:32], 16), int(digits[32:], 16)
 
@@ -40,23 +42,28 @@ EMPTY = Fingerprint(0, f"0-{0:064x}")
 
 def fingerprints(rows: pa.Table, columns: Sequence[Column]) -> dict[date, Fingerprint]:
     """The fingerprint of each ``partition_date`` in ``rows`` over ``columns``."""
-    return {row[0]: _fingerprint(*row[1:]) for row in _query(rows, columns, group=True)}
+    return {row[0]: _fingerprint(*row[1:]) for row in _query(rows, columns, by="partition_date")}
 
 
 def fingerprint(rows: pa.Table, columns: Sequence[Column]) -> Fingerprint:
     """The fingerprint of all rows together."""
-    return _fingerprint(*_query(rows, columns, group=False)[0])
+    return _fingerprint(*_query(rows, columns)[0])
 
 
-def _query(rows: pa.Table, columns: Sequence[Column], *, group: bool) -> list[tuple[Any, ...]]:
+def row_fingerprints(rows: pa.Table, columns: Sequence[Column]) -> list[Fingerprint]:
+    """The fingerprint of each row alone, in the order of the rows."""
+    numbered = rows.append_column("_row", pa.array(range(rows.num_rows), pa.int64()))
+    return [_fingerprint(*found) for found in sorted(_query(numbered, columns, by="_row"))]
+
+
+def _query(rows: pa.Table, columns: Sequence[Column], by: str = "") -> list[tuple[Any, ...]]:
     import duckdb
 
     values = ", ".join(_value(c) for c in sorted(columns, key=lambda c: c.name))
     hashed = f"md5_number(concat_ws(',', {values}))"
-    by = "partition_date, " if group else ""
     sql = (
-        f"SELECT {by}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
-        f"FROM (SELECT partition_date, {hashed} AS h FROM offered) {'GROUP BY partition_date' if group else ''}"
+        f"SELECT {by + ', ' if by else ''}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
+        f"FROM (SELECT {by + ', ' if by else ''}{hashed} AS h FROM offered) {'GROUP BY ' + by if by else ''}"
     )
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from quantlake.contract import editions as files
-from quantlake.contract.datasets import Table
+from quantlake.contract.datasets import Table, View
 from quantlake.contract.wire import message_keys
 
 
@@ -35,7 +35,7 @@ def versioned(
     there, whenever it arrived. ``editions`` of files (rows have ``_edition`` then) end the rows that the next one lacks.
     """
     frame = rows.with_columns(identity(table)).collect()
-    keys = [c for c in frame.columns if c.startswith("_k") and c[2:].isdigit()]
+    keys = ["partition_date", *(c for c in frame.columns if c.startswith("_k") and c[2:].isdigit())]
     ends = []
     if editions.height:
         ends.append(files.ended(frame, keys, editions))
@@ -47,7 +47,7 @@ def versioned(
         kept = frame.with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
     else:
         kept = _kept(frame.with_columns(_order=_edition_order(frame)), keys, table.business_columns).drop("_order")
-    return kept.drop(*keys, "_edition", strict=False).sort(table.sort_by or table.key, maintain_order=True)
+    return kept.drop(*keys[1:], "_edition", strict=False).sort("partition_date", *(table.sort_by or table.key), maintain_order=True)
 
 
 def _tombstones(frame: pl.DataFrame, keys: list[str], table: Table, deletions: pl.DataFrame) -> pl.DataFrame:
@@ -84,21 +84,85 @@ def _kept(frame: pl.DataFrame, keys: list[str], business_columns: tuple[str, ...
     )
 
 
-def latest(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.filter(pl.col("superseded_at").is_null())
+def across(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """Stored rows of any partitions, each version ended by the next of its key, in whatever partition that lies (``versions = across``).
+
+    Rows of other tables pass as they are.
+    """
+    if table.versions == "within":
+        return rows
+    keys = [c.meta.output_name() for c in identity(table)]
+    following = pl.col("known_at").shift(-1).over(keys)
+    ordered = rows.with_columns(identity(table)).sort("known_at", "superseded_at", "partition_date", nulls_last=True, maintain_order=True)
+    return ordered.with_columns(superseded_at=pl.min_horizontal("superseded_at", following)).drop(keys)
 
 
-def as_known_at(moment: datetime, *, versions: bool) -> pl.Expr:
-    """The predicate of "as known at": ``versions`` where the table stores ``superseded_at``; else raw rows by arrival."""
+def across_sql(source: str, table: Table) -> str:
+    """``across`` of a table expression, as one in SQL."""
+    if table.versions == "within":
+        return source
+    whole = " AND ".join(f'"{c}" IS NOT NULL' for c in table.key)
+    keys = [f'"{c}"' for c in table.key]
+    if table.fallback_key:
+        keys = [f'CASE WHEN {whole} THEN "{c}" END' for c in table.key] + [f'CASE WHEN NOT ({whole}) THEN "{c}" END' for c in table.fallback_key]
+    following = f"lead(known_at) OVER (PARTITION BY {', '.join(keys)} ORDER BY known_at, superseded_at NULLS LAST, partition_date)"
+    return f"(SELECT * REPLACE (least(superseded_at, {following}) AS superseded_at) FROM {source})"
+
+
+def latest(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """Of ``across`` rows the newest version of each key that has not ended."""
+    return rows.filter(pl.col("superseded_at").is_null() & _not_ended(table))
+
+
+def latest_sql(table: Table) -> str:
+    """``latest`` as a predicate in SQL."""
+    return f"superseded_at IS NULL{_not_ended_sql(table)}"
+
+
+def known_then(moment: datetime, table: Table) -> pl.Expr:
+    """The predicate of "as known at" over ``across`` rows."""
     known, superseded = pl.col("known_at"), pl.col("superseded_at")
-    if versions:
-        return (known <= moment) & (superseded.is_null() | (superseded > moment))
-    return pl.coalesce(known, "_timestamp") <= moment
+    return (known <= moment) & (superseded.is_null() | (superseded > moment)) & _not_ended(table)
 
 
-def as_known_at_sql(moment: datetime, *, versions: bool) -> str:
-    """``as_known_at`` in SQL."""
+def known_then_sql(moment: datetime, table: Table) -> str:
+    """``known_then`` in SQL."""
     t = f"TIMESTAMPTZ '{moment.isoformat()}'"
-    if versions:
-        return f"known_at <= {t} AND (superseded_at IS NULL OR superseded_at > {t})"
-    return f"coalesce(known_at, _timestamp) <= {t}"
+    return f"known_at <= {t} AND (superseded_at IS NULL OR superseded_at > {t}){_not_ended_sql(table)}"
+
+
+def arrived_then(moment: datetime) -> pl.Expr:
+    """Whether a raw row was known, or where nothing says when it was, had arrived."""
+    return pl.coalesce("known_at", "_timestamp") <= moment
+
+
+def arrived_then_sql(moment: datetime) -> str:
+    """``arrived_then`` in SQL."""
+    return f"coalesce(known_at, _timestamp) <= TIMESTAMPTZ '{moment.isoformat()}'"
+
+
+def viewed(rows: pl.LazyFrame, view: View) -> pl.LazyFrame:
+    """The rows of a further view, of a table's latest rows or those of then."""
+    if view.conflict:
+        value, day = view.conflict
+        rows = rows.with_columns(conflict=pl.col(value).n_unique().over(*view.per, day) > 1)
+    return rows.sort(view.newest, maintain_order=True).unique(view.per, keep="last", maintain_order=True)
+
+
+def viewed_sql(source: str, view: View) -> str:
+    """``viewed`` of a table expression, as a query in SQL."""
+    per = ", ".join(f'"{c}"' for c in view.per)
+    conflict = ""
+    if view.conflict:
+        value, day = view.conflict
+        conflict = f', count(DISTINCT "{value}") OVER (PARTITION BY {per}, "{day}") + max(("{value}" IS NULL)::INT) OVER (PARTITION BY {per}, "{day}") > 1 AS conflict'
+    order = ", ".join(f'"{c}" DESC NULLS LAST' for c in view.newest)
+    return f"SELECT *{conflict} FROM {source} QUALIFY row_number() OVER (PARTITION BY {per} ORDER BY {order}) = 1"
+
+
+def _not_ended(table: Table) -> pl.Expr:
+    return pl.lit(True) if table.ended_by is None else ~pl.col(table.ended_by).fill_null(False)
+
+
+def _not_ended_sql(table: Table) -> str:
+    return "" if table.ended_by is None else f' AND NOT coalesce("{table.ended_by}", false)'

@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 
 from quantlake.contract import Built, Dataset, Derived, EmbeddingIndex, FeatureView, Rollup, Stream, Table
 from quantlake.contract import Rows as Checked
-from quantlake.contract.compute import compute, visible
+from quantlake.contract.compute import compute_each, visible
 from quantlake.contract.fingerprint import EMPTY, fingerprints
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
-from quantlake.orchestration.inputs import Rows, version_of
+from quantlake.orchestration.inputs import seen, versions_of
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
@@ -108,8 +108,9 @@ def _chunks(dataset: Dataset, dates: Sequence[date], platform: Platform) -> Iter
         yield from ([d] for d in sorted(dates))
         return
     counts: Counter[date] = Counter()
-    for i in dataset.inputs:
-        counts.update(store_of(i, platform).counts(i.spec))
+    for read in dataset.reads:
+        if read.makes != "none":
+            counts.update(store_of(read.dataset, platform).counts(read.dataset.spec))
     yield from bounded(sorted(dates), counts, CHUNK_ROWS, CHUNK_DATES)
 
 
@@ -198,26 +199,29 @@ def _read_inputs(
     used: dict[str, dict[date, Used]] = {}
     offsets: dict[date, list[Offsets]] = {}
     for read in dataset.reads:
-        i, days = read.dataset, sorted({n for d in dates for n in read.days(d)})
+        i = read.dataset
         store, snapshot_id = store_of(i, platform), None
         if store is platform.lake:
             commit = platform.lake.last_commit(i.spec)
             snapshot_id = commit.snapshot_id if commit else None
+        whole = read.by_row or (isinstance(i, Table) and i.versions == "across")
+        held = () if whole or read.bounded else store.counts(i.spec)
+        days = None if whole else sorted({n for d in dates for n in read.days(d, held)})
+        if store is platform.lake:
             columns = [c.name for c in i.stored_columns if c.name not in NOT_READ] if isinstance(i, Stream) else None
             stored = platform.lake.read(i.spec, days, columns, snapshot_id=snapshot_id)
         else:
             stored = store.read(i.spec, days)
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
-        found = {d: f.hash for d, f in fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns).items()}
-        used[i.path] = {d: Used(version_of(read, d, found), snapshot_id) for d in dates}
+        found = {} if read.by_row else fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
+        rows = seen(read, stored)
+        versions = versions_of(read, dates, {d: f.hash for d, f in found.items()}, rows)
+        used[i.path] = {d: Used(version, snapshot_id) for d, version in versions.items()}
         if isinstance(i, Stream):
             for day, spans in offsets_of(stored).items():
                 offsets.setdefault(day, []).extend(spans[place] for place in sorted(spans))
-            frames.append(_arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec))))
-            continue
-        if isinstance(i, Table) and stored["superseded_at"].null_count < stored.num_rows:
-            stored = stored.filter(pc.is_null(stored["superseded_at"]))
-        frames.append(stored.drop_columns(["superseded_at"]) if isinstance(i, Table) else stored)
+            rows = _arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec)))
+        frames.append(rows)
     return frames, used, offsets
 
 
@@ -241,14 +245,8 @@ def _candidates(
     if isinstance(dataset, EmbeddingIndex):
         return _embedded(dataset, offered[0], store.read(dataset.spec, dates), platform), {}
     assert isinstance(dataset, Built)
-    inputs = [Rows(read, table, dates) for read, table in zip(dataset.reads, offered, strict=True)]
-    built, broken = [], {}
-    for day in dates:
-        try:
-            built.append(compute(dataset, [rows.of(day) for rows in inputs], day, without))
-        except Exception as error:
-            broken[day] = f"{type(error).__name__}: {error}"
-    return pa.concat_tables(built) if built else dataset.spec.arrow.empty_table(), broken
+    rows, broken = compute_each(dataset, [pl.DataFrame(table) for table in offered], dates, without)
+    return rows, {day: f"{type(error).__name__}: {error}" for day, error in broken.items()}
 
 
 def _bad_history(dataset: Table, candidates: pa.Table, dates: list[date], platform: Platform) -> pa.Table | None:

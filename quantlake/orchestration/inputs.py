@@ -1,26 +1,56 @@
-"""What a date of a dataset reads of its inputs: the data version that it is recorded under, and the rows.
+"""What the dates of a dataset read of an input: the data versions that they are recorded under.
 
-Here: inputs of one date and of several. Not here: reading tables (``build``), comparing versions (``staleness``).
+Here: versions of one date, of several together, and of the rows that a date depends on. Not here: reading tables (``build``),
+comparing versions (``staleness``).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import date
 
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import Input
-from quantlake.contract.fingerprint import EMPTY
+from quantlake.contract import Input, Table
+from quantlake.contract.columns import Column
+from quantlake.contract.datasets import SUPERSEDED_AT
+from quantlake.contract.fingerprint import EMPTY, Fingerprint, row_fingerprints
+from quantlake.contract.versions import across, latest
+from quantlake.ports import Platform
+
+HASH = 1 << 128
 
 
-def version_of(read: Input, day: date, versions: Mapping[date, str]) -> str:
-    """The data version of an input as ``day`` reads it: the date's own, or one of all its dates together; "" where there is nothing."""
-    held = {d: version for d in read.days(day) if (version := something(versions.get(d, "")))}
-    if read.first == read.last:
-        return next(iter(held.values()), "")
-    text = " ".join(f"{d}:{version}" for d, version in sorted(held.items()))
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() if text else ""
+def versions_of(
+    read: Input, dates: Collection[date], versions: Mapping[date, str], rows: pa.Table | None = None
+) -> dict[date, str]:
+    """The data version of an input as each of ``dates`` reads it; "" where there is nothing.
+
+    ``versions``: those of the input's own dates; ``rows``: its rows as ``seen``, where they decide (``read.by_row``).
+    """
+    if read.by_row:
+        return _by_rows(read, dates, rows) if rows is not None and rows.num_rows else dict.fromkeys(dates, "")
+    if read.bounded and read.first == read.last:
+        return {d: something(versions.get(n, "")) for d in dates for n in read.days(d)}
+    held = sorted((d, int(_md5(f"{d}:{version}"), 16)) for d, found in versions.items() if (version := something(found)))
+    return {d: _summed(sums) for d, sums in _windows(read, sorted(dates), held)}
+
+
+def deciding(read: Input, platform: Platform) -> pa.Table | None:
+    """The rows that ``versions_of`` needs; None where it needs none."""
+    return seen(read, platform.lake.read(read.dataset.spec)) if read.by_row else None
+
+
+def seen(read: Input, stored: pa.Table) -> pa.Table:
+    """Stored rows of a table as the input says."""
+    table = read.dataset
+    if not isinstance(table, Table) or (table.versions == "within" and read.versions):
+        return stored
+    if table.versions == "within" and stored["superseded_at"].null_count == stored.num_rows and table.ended_by is None:
+        return stored.drop_columns(["superseded_at"])
+    rows = across(pl.LazyFrame(pl.DataFrame(stored)), table)
+    found = rows if read.versions else latest(rows, table).drop("superseded_at")
+    return found.collect().to_arrow()
 
 
 def something(version: str) -> str:
@@ -28,26 +58,50 @@ def something(version: str) -> str:
     return "" if version == EMPTY.hash else version
 
 
-class Rows:
-    """The rows of one input over some dates, to be read a date at a time."""
+def _windows(read: Input, dates: list[date], held: list[tuple[date, int]]) -> list[tuple[date, tuple[int, int]]]:
+    """Of each date how many of the ascending ``held`` it reads, and the sum of their hashes: by running sums, whatever the window."""
+    running, total = [0], 0
+    for _, number in held:
+        total += number
+        running.append(total)
+    found, low, high = [], 0, 0
+    for day in dates:
+        while read.first is not None and low < len(held) and (held[low][0] - day).days < read.first:
+            low += 1
+        while high < len(held) and (read.last is None or (held[high][0] - day).days <= read.last):
+            high += 1
+        found.append((day, (max(high - low, 0), running[max(high, low)] - running[low])))
+    return found
 
-    def __init__(self, read: Input, table: pa.Table, dates: Sequence[date]) -> None:
-        self._read = read
-        frame = pl.DataFrame(table)
-        if len(dates) == 1:
-            self._whole: pl.DataFrame | None = frame
-            return
-        self._whole = None
-        if read.first != read.last:
-            frame = frame.with_row_index("_at")  # the order of arrival, over several dates
-        parts = frame.partition_by("partition_date", as_dict=True, maintain_order=True)
-        self._empty = frame.clear()
-        self._parts = {day: rows for (day,), rows in parts.items()}
 
-    def of(self, day: date) -> pl.LazyFrame:
-        """The rows that ``day`` reads, in their order."""
-        if self._whole is not None:
-            return self._whole.lazy()
-        days = self._read.days(day)
-        rows = pl.concat([self._parts.get(d, self._empty) for d in days])
-        return (rows.sort("_at").drop("_at") if len(days) > 1 else rows).lazy()
+def _summed(sums: tuple[int, int]) -> str:
+    count, total = sums
+    return f"{count:x}-{total % HASH:032x}" if count else ""
+
+
+def _by_rows(read: Input, dates: Collection[date], rows: pa.Table) -> dict[date, str]:
+    """By running sums over the days on which rows begin and end to count."""
+    changes: dict[date, list[tuple[int, Fingerprint]]] = {}
+    since, until = (rows[c].to_pylist() if c else [None] * rows.num_rows for c in (read.on or read.since, read.on or read.until))
+    for begins, ends, hashed in zip(since, until, row_fingerprints(rows, _columns(read)), strict=True):
+        changes.setdefault(begins or date.min, []).append((1, hashed))
+        if ends is not None and ends < date.max:
+            changes.setdefault(date.fromordinal(ends.toordinal() + 1) if read.on else ends, []).append((-1, hashed))
+    found, days, at = {}, sorted(changes), 0
+    count, high, low = 0, 0, 0
+    for day in sorted(dates):
+        while at < len(days) and days[at] <= day:
+            for sign, hashed in changes[days[at]]:
+                more_high, more_low = hashed.halves
+                count, high, low = count + sign, high + sign * more_high, low + sign * more_low
+            at += 1
+        found[day] = f"{count:x}-{high % HASH:032x}{low % HASH:032x}" if count else ""
+    return found
+
+
+def _columns(read: Input) -> tuple[Column, ...]:
+    return (*read.dataset.fingerprint_columns, *((SUPERSEDED_AT,) if read.versions else ()))
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

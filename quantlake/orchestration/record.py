@@ -10,7 +10,7 @@ from datetime import date
 import dagster as dg
 
 from quantlake.contract import Dataset, Stream
-from quantlake.orchestration.inputs import something, version_of
+from quantlake.orchestration.inputs import deciding, something, versions_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.ports import Platform
 
@@ -79,13 +79,19 @@ def up_to_date(
     if isinstance(dataset, Stream):
         versions = _versions(dataset, mine, platform, instance)
         return {d for d, r in mine.items() if d in versions and r.version == versions[d]} & set(dates)
-    held = [(read, _versions(read.dataset, {n for d in dates for n in read.days(d)}, platform, instance)) for read in dataset.reads]
-    inputs = {d: {read.dataset.path: version_of(read, d, found) for read, found in held} for d in dates}
+    inputs: dict[date, dict[str, str]] = {d: {} for d in dates}
+    for read in dataset.reads:
+        found: dict[date, str] = {}
+        if not read.by_row:
+            found = _versions(read.dataset, {n for d in dates for n in read.days(d)} if read.bounded else None, platform, instance)
+        for d, version in versions_of(read, dates, found, deciding(read, platform)).items():
+            inputs[d][read.dataset.path] = version
     built = {d for d, r in mine.items() if d in inputs and r.built_from(inputs[d])}
-    return built | {d for d, versions in inputs.items() if d not in known and not any(versions.values())}
+    makers = {read.dataset.path for read in dataset.reads if read.makes != "none"}
+    return built | {d for d, versions in inputs.items() if d not in known and not any(versions[path] for path in makers)}
 
 
-def _versions(dataset: Dataset, dates: Collection[date], platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:
+def _versions(dataset: Dataset, dates: Collection[date] | None, platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:
     if isinstance(dataset, Stream):
-        return {o.partition: o.version for o in landed_outcomes(dataset, list(dates), platform)}
+        return {o.partition: o.version for o in landed_outcomes(dataset, None if dates is None else list(dates), platform)}
     return {d: r.version for d, r in recorded(dataset, instance, dates).items()}

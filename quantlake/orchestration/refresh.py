@@ -14,7 +14,7 @@ from quantlake.orchestration.assets import Observer
 from quantlake.orchestration.build import Outcome
 from quantlake.orchestration.launcher import DIED, worker_tags
 from quantlake.orchestration.record import asset_key, made_by, runs_tagged
-from quantlake.orchestration.staleness import State, Work, grouped, state
+from quantlake.orchestration.staleness import State, Work, first_stage, grouped, state
 from quantlake.orchestration.tags import DRAIN, NO_RETRY, ONLY_STALE, RANGE_END, RANGE_START, REBUILD, REBUILD_OF, REQUESTED_BY
 from quantlake.ports import Platform
 
@@ -68,7 +68,7 @@ def refresh(
             break
         if planned:
             planned(sum(len(dates) for dates in wanted.values()))
-        for work in grouped(wanted, found.held):
+        for work in grouped(first_stage(wanted), found.held):
             before = {d.path: len(runs.done.outcomes.get(d.path, [])) for d in work.datasets}
             runs.run(work)
             _remember(work, before, runs.done, found, tried)

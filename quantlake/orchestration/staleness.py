@@ -1,6 +1,6 @@
 """What is missing or older than its inputs: the lake and the stores compared with what Dagster recorded of each build."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,7 +8,7 @@ import dagster as dg
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.inputs import version_of
+from quantlake.orchestration.inputs import deciding, versions_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import recorded
 from quantlake.ports import Platform
@@ -69,16 +69,19 @@ def state(
             old = {d for d, o in landed.items() if d in built and built[d].version != o.version}
             dates = set(landed)
         else:
-            dates = {
-                d for i in dataset.reads if i.first <= 0 <= i.last
-                for held in rows[i.dataset.path] for d in i.readers(held) if dataset.start <= d <= today
-            }  # fmt: skip
+            made = {d for i in dataset.reads for held in rows.get(i.dataset.path, ()) for d in i.made(held)}
+            dates = {d for d in made if dataset.start <= d <= today}
             current[dataset.path] = {d: built[d].version if d in built else "" for d in dates}
-            inputs = {d: {i.dataset.path: version_of(i, d, current[i.dataset.path]) for i in dataset.reads} for d in dates}
+            inputs: dict[date, dict[str, str]] = {d: {} for d in dates}
+            for i in dataset.reads:
+                for d, version in versions_of(i, dates, current[i.dataset.path], deciding(i, platform)).items():
+                    inputs[d][i.dataset.path] = version
             above = [i for i in dataset.reads if i.dataset.path in chosen and i.dataset is not dataset and not isinstance(i.dataset, Stream)]
-            waiting = {d for i in above for stale in found.stale(i.dataset) for d in i.readers(stale)}
+            # whatever else is stale comes first (``first_stage``), and says then by its versions what follows
+            waiting = {d for i in above if not i.looks_ahead for stale in found.stale(i.dataset) for d in i.readers(stale) if d in dates}
             # a date whose inputs are all empty has nothing to be built from, unless it was built from something
-            dates = {d for d in dates if d in built or d in waiting or any(inputs[d].values())}
+            makers = {i.dataset.path for i in dataset.reads if i.makes != "none"}
+            dates = {d for d in dates if d in built or d in waiting or any(inputs[d][path] for path in makers)}
             rows[dataset.path] = dates
             old = {d for d in dates if d in built and (d in waiting or not built[d].built_from(inputs[d]))}
         if dataset.path in chosen:
@@ -89,6 +92,15 @@ def state(
             found.missing[dataset.path] = {d for d in dates - built.keys() if first <= d <= last}
             found.older[dataset.path] = {d for d in old if first <= d <= last}
     return found
+
+
+def first_stage(wanted: Mapping[Dataset, set[date]]) -> dict[Dataset, set[date]]:
+    """What to build before the rest (inputs come first in it): all but what looks ahead to something wanted, and what follows from that."""
+    later: set[Dataset] = set()
+    for dataset in wanted:
+        if any(i.dataset in later or (i.looks_ahead and i.dataset in wanted and not isinstance(i.dataset, Stream)) for i in dataset.reads):
+            later.add(dataset)
+    return {dataset: dates for dataset, dates in wanted.items() if dataset not in later}
 
 
 def _with_inputs(catalog: Catalog, chosen: Collection[str]) -> set[str]:

@@ -12,7 +12,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
-from quantlake.orchestration.inputs import something, version_of
+from quantlake.orchestration.build import store_of
+from quantlake.orchestration.inputs import deciding, something, versions_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, Recorded, asset_key, recorded
 from quantlake.ports import Platform
@@ -73,7 +74,7 @@ def why(dataset: Dataset, day: date, catalog: Catalog, platform: Platform, insta
     around = {d.path: {day} for d in chain}
     for d in chain:
         for read in d.reads:
-            around[read.dataset.path] |= set(read.days(day))
+            around[read.dataset.path] |= set(read.days(day, store_of(read.dataset, platform).counts(read.dataset.spec) if not read.bounded else ()))
     landings = {d.path: landed_outcomes(d, sorted(around[d.path]), platform) for d in chain if isinstance(d, Stream)}
     landed = {path: next(o for o in outcomes if o.partition == day) for path, outcomes in landings.items()}
     records = {d.path: recorded(d, instance, around[d.path]) for d in chain}
@@ -89,7 +90,8 @@ def why(dataset: Dataset, day: date, catalog: Catalog, platform: Platform, insta
             state = "no rows" if not any(o.rows for s in catalog.roots(d) for o in landings[s.path]) else "never built"
             explained.append(Why(d.path, day, state, raw_offsets=held or [], rejected=rejected))
             continue
-        explained.append(_explained(d, day, found, now, held, rejected))
+        versions = {r.dataset.path: versions_of(r, [day], now[r.dataset.path], deciding(r, platform))[day] for r in d.reads}
+        explained.append(_explained(d, day, found, now, versions, held, rejected))
     return explained
 
 
@@ -117,14 +119,14 @@ def last_failure(dataset: Dataset, instance: dg.DagsterInstance, day: date | Non
 
 
 def _explained(
-    dataset: Dataset, day: date, found: Recorded, now: Mapping[str, Mapping[date, str]], held: list[dict[str, Any]] | None, rejected: Failure | None
-) -> Why:
+    dataset: Dataset, day: date, found: Recorded, now: Mapping[str, Mapping[date, str]], versions: Mapping[str, str],
+    held: list[dict[str, Any]] | None, rejected: Failure | None,
+) -> Why:  # fmt: skip
     metadata: dict[str, Any] = {name: value.value for name, value in found.event.metadata.items()}
     snapshots = metadata.get("inputs", {})
     inputs = [
-        Input(path, found.tags.get(INPUT_VERSION + path, ""), snapshots.get(path, {}).get("snapshot_id"), version_of(read, day, now[path]))
-        for read in dataset.reads
-        for path in [read.dataset.path]
+        Input(path, found.tags.get(INPUT_VERSION + path, ""), snapshots.get(path, {}).get("snapshot_id"), version)
+        for path, version in versions.items()
     ]
     used = metadata.get("raw_offsets", [])
     stale = any(i.newer for i in inputs) or (held is not None and found.tags.get(DATA_VERSION) != now[dataset.path].get(day, found.version))

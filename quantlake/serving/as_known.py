@@ -8,7 +8,7 @@ known at T. Dates of which no ancestor knew anything have no rows. Rows known af
 ``known_at`` says nothing of when its rows were known, so all rows stay that follow from what its inputs knew.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -16,8 +16,8 @@ from functools import cached_property
 import polars as pl
 
 from quantlake.contract import Built, Dataset, EmbeddingIndex, Input, QuantLakeError, Rollup, Stream, Table
-from quantlake.contract.compute import compute, visible
-from quantlake.contract.versions import as_known_at
+from quantlake.contract.compute import compute_each, visible
+from quantlake.contract.versions import across, known_then
 from quantlake.ports import Lake
 
 CHUNK_ROWS = 500_000  # curated rows held at once: 0.6 GB of trades
@@ -128,8 +128,8 @@ class AsKnown:
 
     def _history(self, table: Table) -> History:
         known, superseded = pl.col("known_at"), pl.col("superseded_at")
-        reaches_back = any(r.first or r.last for d in _lineage(self.dataset) if not isinstance(d, Table) for r in d.reads)
-        rows = self._scan(table) if self.only is None or reaches_back else self._scan(table).filter(self.only)
+        reaches = any((r.first, r.last) != (0, 0) or r.by_row for d in _lineage(self.dataset) if not isinstance(d, Table) for r in d.reads)
+        rows = self._scan(table) if self.only is None or reaches else self._scan(table).filter(self.only)
         days = rows.group_by(DAY).agg(
             pl.len(), begun=known.min() <= self.moment, incomplete=pl.max_horizontal(known.max(), superseded.max()) > self.moment
         )
@@ -139,23 +139,33 @@ class AsKnown:
         return History(counts, begun, incomplete)
 
     def _begun(self, dataset: Dataset) -> set[date]:
-        return {d for table in _ancestors(dataset) for d in self._histories[table.path].begun}
+        """The dates of which something was known, and those that exist because of it."""
+        return set(self._beginnings[dataset.path])
+
+    @cached_property
+    def _beginnings(self) -> dict[str, frozenset[date]]:
+        found: dict[str, frozenset[date]] = {}
+        for dataset in _lineage(self.dataset):
+            if isinstance(dataset, Table):
+                found[dataset.path] = self._histories[dataset.path].begun
+            else:
+                making = [r for r in dataset.reads if r.makes != "none"]
+                found[dataset.path] = frozenset(d for r in making for held in found[r.dataset.path] for d in r.made(held))
+        return found
 
     @cached_property
     def _serving(self) -> dict[str, set[date]]:
         """By dataset of the lineage, inputs first: of the dates something was known of, those whose stored partition serves."""
         found: dict[str, set[date]] = {}
         for dataset in (d for d in _lineage(self.dataset) if not isinstance(d, Table)):
-            days = self._begun(self.dataset)
-            for table in _ancestors(dataset):
-                days -= self._histories[table.path].incomplete
-            days = self._current(dataset, days)
+            days = self._current(dataset, self._begun(dataset))
             for read in dataset.reads:
                 if read.dataset is dataset:
                     days = self._carried(read, days)
-                elif read.dataset.path in found:
-                    begun = self._begun(read.dataset)
-                    days = {d for d in days if all(n in found[read.dataset.path] for n in read.days(d) if n in begun)}
+                    continue
+                held = self._histories.get(read.dataset.path)
+                changed = held.incomplete if held else self._begun(read.dataset) - found[read.dataset.path]
+                days -= _readers(read, changed, days)
             found[dataset.path] = days
         return found
 
@@ -170,12 +180,11 @@ class AsKnown:
     def _current(self, dataset: Dataset, days: set[date]) -> set[date]:
         """The dates of which the stored partition was committed no earlier than its inputs'."""
         mine = self.pins[dataset.path].committed
-        newest: dict[date, datetime] = {}
+        current = set(days)
         for read in dataset.reads:
-            for held, at in self.pins[read.dataset.path].committed.items():
-                for day in read.readers(held):
-                    newest[day] = max(at, newest.get(day, at))
-        current = {d for d in days if d not in newest or (d in mine and mine[d] >= newest[d])}
+            for at in sorted(set(self.pins[read.dataset.path].committed.values())):
+                later = {held for held, committed in self.pins[read.dataset.path].committed.items() if committed == at}
+                current -= {d for d in _readers(read, later, current) if d not in mine or mine[d] < at}
         unrecorded = {d for d in current & self._begun(dataset) if d not in mine}  # expired, or never built
         if unrecorded:
             current -= unrecorded - set(self._scan(dataset).select(DAY.unique()).collect()["partition_date"])
@@ -198,7 +207,7 @@ class AsKnown:
     def _rows(self, dataset: Dataset, dates: Collection[date]) -> pl.DataFrame:
         """The rows of ``dates`` as known then: of a curated table the latest of then, else stored or computed."""
         if isinstance(dataset, Table):
-            rows = self._scan(dataset).filter(DAY.is_in(dates), as_known_at(self.moment, versions=True))
+            rows = across(self._scan(dataset), dataset).filter(DAY.is_in(dates), known_then(self.moment, dataset))
             return rows.drop("superseded_at").collect()
         assert isinstance(dataset, Built)
         served = [d for d in dates if d in self._serving[dataset.path]]
@@ -206,16 +215,36 @@ class AsKnown:
         rest = [d for d in dates if d in begun and d not in self._serving[dataset.path]]
         known = _known(dataset, self.moment)
         parts = [self._scan(dataset).filter(DAY.is_in(served), known).collect()]
-        of_others = [r for r in dataset.reads if r.dataset is not dataset] if rest else []
-        inputs = [_by_date(self._rows(r.dataset, days), days) for r in of_others for days in [[n for d in rest for n in r.days(d)]]]
-        for day in sorted(rest):
-            frames = [pl.concat([held[n] for n in r.days(day)]).lazy() for r, held in zip(of_others, inputs, strict=True)]
-            frames += [self._day_before(dataset, n).lazy() for r in dataset.reads if r.dataset is dataset for n in r.days(day)]
-            found = self._compute(dataset, frames, day).filter(known)
-            if any(r.dataset is dataset for r in dataset.reads):
-                self._computed[dataset.path, day] = found
-            parts.append(found)
+        if any(r.dataset is dataset for r in dataset.reads):
+            for day in sorted(rest):
+                self._computed[dataset.path, day] = self._compute(dataset, [day]).filter(known)
+                parts.append(self._computed[dataset.path, day])
+        elif rest:
+            parts.append(self._compute(dataset, rest).filter(known))
         return pl.concat(parts)
+
+    def _compute(self, dataset: Built, dates: Collection[date]) -> pl.DataFrame:
+        inputs = [self._read(dataset, read, dates) for read in dataset.reads]
+        rows, broken = compute_each(dataset, inputs, sorted(dates))
+        for day, error in broken.items():
+            reason = str(error) if isinstance(error, QuantLakeError) else f"{type(error).__name__}: {error}"
+            raise QuantLakeError(
+                f"{dataset.path} of {day} cannot be computed from its inputs as known at {self.moment.isoformat()}: {' '.join(reason.split())}"
+            ) from error
+        return pl.DataFrame(visible(dataset, rows))
+
+    def _read(self, dataset: Built, read: Input, dates: Collection[date]) -> pl.DataFrame:
+        """What these dates read of an input, as known then."""
+        if read.dataset is dataset:
+            return pl.concat([self._day_before(dataset, n) for d in dates for n in read.days(d)])
+        begun = self._begun(read.dataset)
+        wanted = begun if read.by_row else {n for d in dates for n in read.days(d, begun)} & begun
+        if read.versions:
+            assert isinstance(read.dataset, Table)
+            then = pl.when(pl.col("superseded_at") <= self.moment).then("superseded_at")
+            rows = across(self._scan(read.dataset), read.dataset).filter(pl.col("known_at") <= self.moment)
+            return rows.with_columns(superseded_at=then).collect()
+        return self._rows(read.dataset, wanted)
 
     def _day_before(self, dataset: Dataset, day: date) -> pl.DataFrame:
         """A carried dataset's rows of the day before the one that is computed; each day of a chain is computed once, oldest first."""
@@ -231,15 +260,6 @@ class AsKnown:
     @cached_property
     def _computed(self) -> dict[tuple[str, date], pl.DataFrame]:
         return {}
-
-    def _compute(self, dataset: Built, inputs: Sequence[pl.LazyFrame], day: date) -> pl.DataFrame:
-        try:
-            return pl.DataFrame(visible(dataset, compute(dataset, inputs, day)))
-        except Exception as error:
-            reason = str(error) if isinstance(error, QuantLakeError) else f"{type(error).__name__}: {error}"
-            raise QuantLakeError(
-                f"{dataset.path} of {day} cannot be computed from its inputs as known at {self.moment.isoformat()}: {' '.join(reason.split())}"
-            ) from error
 
     def _scan(self, dataset: Dataset) -> pl.LazyFrame:
         snapshot_id = self.pins[dataset.path].snapshot_id
@@ -277,6 +297,13 @@ def _known(dataset: Dataset, moment: datetime) -> pl.Expr:
     return pl.col("known_at") <= moment if has else pl.lit(True)
 
 
-def _by_date(rows: pl.DataFrame, dates: Collection[date]) -> dict[date, pl.DataFrame]:
-    parts = rows.partition_by("partition_date", as_dict=True, maintain_order=True)
-    return {d: parts.get((d,), rows.clear()) for d in dates}
+def _readers(read: Input, held: Collection[date], days: Collection[date]) -> set[date]:
+    """Those of ``days`` that are built from any of the input's dates ``held``."""
+    if not held:
+        return set()
+    if read.by_row:
+        return set(days)
+    if read.bounded:
+        return {d for h in held for d in read.readers(h)} & set(days)
+    # unbounded, it is enough to look at the outermost one
+    return {d for d in days if (read.last is None and read.covers(d, max(held))) or (read.first is None and read.covers(d, min(held)))}

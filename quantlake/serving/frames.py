@@ -11,10 +11,9 @@ from functools import reduce
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from quantlake.contract import Built, Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table
+from quantlake.contract import Built, Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, View
 from quantlake.contract.catalog import Catalog
-from quantlake.contract.versions import as_known_at as known_then
-from quantlake.contract.versions import latest
+from quantlake.contract.versions import across, arrived_then, known_then, latest, viewed
 from quantlake.ports import Platform
 from quantlake.serving.as_known import AsKnown, base_of, moment
 
@@ -28,11 +27,13 @@ class Tables:
         self._catalog = catalog
         self._platform = platform
 
-    def table(self, path: str, as_known_at: datetime | str | None = None, *, versions: bool = False) -> pl.LazyFrame:
+    def table(
+        self, path: str, as_known_at: datetime | str | None = None, *, versions: bool = False, view: str | None = None
+    ) -> pl.LazyFrame:
         """A table's rows in the contract's columns and types, read when collected.
 
         Shows what the table's SQL name does: raw rows without dead letters and their columns, the latest versions of curated rows
-        (``versions``: all, with ``superseded_at``), derived, feature, rollup and embedding rows as they are. ``as_known_at`` (ISO
+        (``versions``: all, with ``superseded_at``; ``view``: a further view of the table, by name), derived, feature, rollup and embedding rows as they are. ``as_known_at`` (ISO
         text or a time; UTC where it has no offset): the same as known then; derived and feature partitions that were not complete
         then are computed when collected, a rollup shows its derived base's rows in the columns both have, an embedding is refused.
 
@@ -44,15 +45,18 @@ class Tables:
         then = None if as_known_at is None else moment(as_known_at)
         if versions and not isinstance(dataset, Table):
             raise QuantLakeError(f"{path} has no versions: only curated tables keep them")
+        if view is not None and (versions or not isinstance(dataset, Table)):
+            raise QuantLakeError(f"{path} has no view {view!r}: a view is of a curated table, and not of all versions")
         if isinstance(dataset, Stream):
             rows = self._platform.lake.scan(dataset.spec).filter(pl.col("_error_class").is_null())
             rows = rows.drop("_error_class", "_error", "_value")
-            return rows if then is None else rows.filter(known_then(then, versions=False))
+            return rows if then is None else rows.filter(arrived_then(then))
         if isinstance(dataset, Table):
-            rows = self._platform.lake.scan(dataset.spec)
+            rows = across(self._platform.lake.scan(dataset.spec), dataset)
             if versions:
                 return rows if then is None else rows.filter(pl.col("known_at") <= then)
-            return (latest(rows) if then is None else rows.filter(known_then(then, versions=True))).drop("superseded_at")
+            rows = (latest(rows, dataset) if then is None else rows.filter(known_then(then, dataset))).drop("superseded_at")
+            return rows if view is None else viewed(rows, _view(dataset, view))
         if then is not None:
             base = base_of(dataset)
             names = {c.name for c in base.columns}
@@ -74,6 +78,13 @@ class Tables:
             yield pl.DataFrame(store.read(dataset.spec, dates, columns))
 
         return read
+
+
+def _view(table: Table, name: str) -> View:
+    found = next((v for v in table.views if v.name == name), None)
+    if found is None:
+        raise QuantLakeError(f"{table.path} has no view {name!r}; it has {', '.join(v.name for v in table.views) or 'none'}")
+    return found
 
 
 def _known_rows(known: AsKnown) -> Read:

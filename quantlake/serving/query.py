@@ -1,8 +1,8 @@
 """SQL over every table, by DuckDB on the tables' own files.
 
 Here: which view each SQL name is, and streaming answers. Not here: transports, output formats.
-Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters), ``..._versions`` (curated, all versions),
-``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time, raw and curated rows are found by a
+Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters), ``..._versions`` (curated, all versions), further
+views of curated tables (``..._<view>``), ``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time, raw and curated rows are found by a
 predicate, derived and feature rows by ``as_known``; a rollup shows those of its columns that its derived base has.
 """
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, TableSpec
 from quantlake.contract.catalog import Catalog
-from quantlake.contract.versions import as_known_at_sql
+from quantlake.contract.versions import across_sql, arrived_then_sql, known_then_sql, latest_sql, viewed_sql
 from quantlake.ports import Files, Platform
 from quantlake.serving.as_known import AsKnown, base_of
 
@@ -62,7 +62,7 @@ class QueryService:
         names = ["deadletters"]
         for d in self._catalog.datasets:
             names.append(d.spec.sql_name)
-            names += [f"{d.spec.sql_name}_versions"] if isinstance(d, Table) else []
+            names += [f"{d.spec.sql_name}_{view}" for view in ("versions", *(v.name for v in d.views))] if isinstance(d, Table) else []
             names += [] if isinstance(d, Stream) else [d.rejected_spec.sql_name]
         return sorted(names)
 
@@ -70,7 +70,7 @@ class QueryService:
         if name == "deadletters":
             connection.execute(f"CREATE VIEW {name} AS {self._dead_letters(connection, moment)}")
             return
-        dataset, versions = self._named(name)
+        dataset, view = self._named(name)
         if dataset is None:
             rejected = next((d for d in self._catalog.datasets if not isinstance(d, Stream) and d.rejected_spec.sql_name == name), None)
             if rejected is not None and moment is not None:
@@ -85,26 +85,30 @@ class QueryService:
             store = self._platform.olap if isinstance(dataset, Rollup) else self._platform.vectors
             connection.register(name, store.read(dataset.spec))
             return
-        connection.execute(f"CREATE VIEW {name} AS {self._select(connection, dataset, moment, versions=versions)}")
+        connection.execute(f"CREATE VIEW {name} AS {self._select(connection, dataset, moment, view)}")
 
-    def _named(self, name: str) -> tuple[Dataset | None, bool]:
+    def _named(self, name: str) -> tuple[Dataset | None, str]:
+        """The dataset of an SQL name, and which view of it: "" its own, ``versions``, or one of the contract's."""
         found = self._catalog.by_sql_name
         if name in found:
-            return found[name], False
-        of = found.get(name.removesuffix("_versions"))
-        return (of, True) if isinstance(of, Table) else (None, False)
+            return found[name], ""
+        tables = (d for d in self._catalog.datasets if isinstance(d, Table) and name.startswith(f"{d.spec.sql_name}_"))
+        named = ((d, name.removeprefix(f"{d.spec.sql_name}_")) for d in tables)
+        return next(((d, v) for d, v in named if v == "versions" or v in {view.name for view in d.views}), (None, ""))
 
-    def _select(self, connection: "DuckDBPyConnection", dataset: Dataset, moment: datetime | None, *, versions: bool) -> str:
+    def _select(self, connection: "DuckDBPyConnection", dataset: Dataset, moment: datetime | None, view: str) -> str:
         source = self._files(connection, dataset.spec)
         if isinstance(dataset, Stream):
-            known = f" AND {as_known_at_sql(moment, versions=False)}" if moment else ""
+            known = f" AND {arrived_then_sql(moment)}" if moment else ""
             return f"SELECT * EXCLUDE (_error_class, _error, _value) FROM {source} WHERE _error_class IS NULL{known}"
         if not isinstance(dataset, Table):
             return f"SELECT * FROM {source}"
-        if versions:
+        source = across_sql(source, dataset)
+        if view == "versions":
             return f"SELECT * FROM {source}" + (f" WHERE known_at <= TIMESTAMPTZ '{moment.isoformat()}'" if moment else "")
-        rule = as_known_at_sql(moment, versions=True) if moment else "superseded_at IS NULL"
-        return f"SELECT * EXCLUDE (superseded_at) FROM {source} WHERE {rule}"
+        rule = known_then_sql(moment, dataset) if moment else latest_sql(dataset)
+        rows = f"SELECT * EXCLUDE (superseded_at) FROM {source} WHERE {rule}"
+        return viewed_sql(f"({rows})", next(v for v in dataset.views if v.name == view)) if view else rows
 
     def _as_known(self, connection: "DuckDBPyConnection", dataset: Dataset, moment: datetime) -> str:
         base = base_of(dataset)

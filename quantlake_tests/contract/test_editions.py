@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Integer, Stream, Table, Text, Timestamp
 from quantlake.contract.compute import compute
-from quantlake.contract.versions import as_known_at
+from quantlake.contract.versions import known_then
 
 DAY = date(2013, 10, 7)
 PUBLISHED = datetime(2013, 10, 7, 14, tzinfo=UTC)
@@ -53,7 +53,7 @@ def curated(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 def known(versions: pl.DataFrame, minute: float) -> list[tuple[str | None, int]]:
     at = ARRIVAL + timedelta(minutes=minute)
-    return sorted(versions.filter(as_known_at(at, versions=True)).select("line_number", "price").rows())
+    return sorted(versions.filter(known_then(at, keyed)).select("line_number", "price").rows())
 
 
 A = [Line("a", 1, 0), Line("b", 2, 1), Line("c", 3, 2)]
@@ -127,4 +127,4 @@ def test_as_known_at_any_time_it_is_the_last_whole_edition(named: bool, editions
         whole = [n for when, n in order if when <= asked] or [n for _, n in order[:1]]
         lines = distinct[whole[-1]] if whole else []
         shown = sorted(line.price for line in lines)
-        assert sorted(found.filter(as_known_at(ARRIVAL + timedelta(minutes=asked), versions=True))["price"].to_list()) == shown
+        assert sorted(found.filter(known_then(ARRIVAL + timedelta(minutes=asked), keyed))["price"].to_list()) == shown

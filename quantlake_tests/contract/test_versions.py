@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantlake.contract import PARTITION_DATE, Column, Float, Stream, Table, Text, TextList, Timestamp
-from quantlake.contract.versions import as_known_at_sql, latest, versioned
+from quantlake.contract.versions import arrived_then_sql, known_then_sql, latest, versioned
 
 DAY = date(2024, 1, 1)
 COLUMNS = (
@@ -124,11 +124,11 @@ def test_versions_are_those_of_the_model(rows: list[Row], table: Table) -> None:
 @given(ROWS, TABLES, T)
 def test_the_predicates_are_the_model(rows: list[Row], table: Table, moment: datetime) -> None:
     built = build(rows, table)
-    assert plain(latest(built.lazy()).collect().rows(named=True)) == plain(known(rows, table, at(99)))
+    assert plain(latest(built.lazy(), table).collect().rows(named=True)) == plain(known(rows, table, at(99)))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'Asia/Tokyo'")  # a session's zone is no matter
         connection.register("built", built.to_arrow())
-        sql = f"SELECT {', '.join(SCHEMA)} FROM built WHERE {as_known_at_sql(moment, versions=True)}"
+        sql = f"SELECT {', '.join(SCHEMA)} FROM built WHERE {known_then_sql(moment, table)}"
         found = [dict(zip(SCHEMA, row, strict=True)) for row in connection.execute(sql).fetchall()]
     assert plain(found) == plain(known(rows, table, moment))
 
@@ -143,17 +143,17 @@ def test_a_deletion_ends_a_version_and_removes_none(rows: list[Row], ends: list[
     assert plain(built.rows(named=True), columns) == plain([{**v, "superseded_at": end} for h in expected for v, end in h], columns)
     with duckdb.connect() as connection:
         connection.register("built", built.to_arrow())
-        sql = f"SELECT {', '.join(SCHEMA)} FROM built WHERE {as_known_at_sql(moment, versions=True)}"
+        sql = f"SELECT {', '.join(SCHEMA)} FROM built WHERE {known_then_sql(moment, table)}"
         found = [dict(zip(SCHEMA, row, strict=True)) for row in connection.execute(sql).fetchall()]
     so_far = build([r for r in rows if r["known_at"] <= moment], table, [e for e in ends if e["known_at"] <= moment])
-    assert plain(found) == plain(latest(so_far.lazy()).collect().rows(named=True))
+    assert plain(found) == plain(latest(so_far.lazy(), table).collect().rows(named=True))
 
 
 @settings(deadline=None, max_examples=60)
 @given(ROWS, TABLES, T)
 def test_what_was_known_does_not_change_with_what_comes_later(rows: list[Row], table: Table, moment: datetime) -> None:
     so_far = [row for row in rows if row["known_at"] <= moment]
-    assert plain(latest(build(so_far, table).lazy()).collect().rows(named=True)) == plain(known(rows, table, moment))
+    assert plain(latest(build(so_far, table).lazy(), table).collect().rows(named=True)) == plain(known(rows, table, moment))
 
 
 @settings(deadline=None, max_examples=60)
@@ -227,6 +227,6 @@ def test_raw_rows_are_known_by_arrival_where_they_say_nothing() -> None:
     with duckdb.connect() as connection:
         connection.register("frame", frame)
         counts = [
-            connection.execute(f"SELECT count(*) FROM frame WHERE {as_known_at_sql(at(t), versions=False)}").fetchall()[0][0] for t in range(4)
+            connection.execute(f"SELECT count(*) FROM frame WHERE {arrived_then_sql(at(t))}").fetchall()[0][0] for t in range(4)
         ]
     assert counts == [0, 1, 2, 2]

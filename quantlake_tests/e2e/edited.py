@@ -47,7 +47,7 @@ class Edition:
     @cached_property
     def following(self) -> dict[str, pl.DataFrame]:
         """The rows of every table of ``FOLLOWING``, by path."""
-        held = latest(self.trades.lazy()).drop("superseded_at")
+        held = latest(self.trades.lazy(), trades).drop("superseded_at")
         made = {dataset.path: pl.DataFrame(compute(dataset, [held], DAY)) for dataset in BARS}
         of_bars = made[bars_1m.bars.path].lazy()
         return made | {trade_activity.trade_activity.path: pl.DataFrame(compute(trade_activity.trade_activity, [of_bars], DAY))}
