@@ -59,6 +59,9 @@ class Settings(BaseSettings):
 
     postgres_dsn: SecretStr = Field(SecretStr(""), description="postgresql://... of the database with pgvector.")
     redis_connection: SecretStr = Field(SecretStr(""), description="host:port,ssl=true,password=... as Feast spells it.")
+    author_secret: SecretStr = Field(
+        SecretStr(""), description="32 characters or more, with which authors' ids are hashed; embedded and empty: the home makes its own."
+    )
     openlineage_url: str = Field("", description="Marquez or OpenMetadata; empty: a file in the home.")
 
     @field_validator("kafka_bootstrap", "clickhouse_host")
@@ -67,6 +70,13 @@ class Settings(BaseSettings):
         """A secret in one would be shown wherever the address is."""
         if "@" in value or "/" in value:
             raise ValueError("write host or host:port alone: no scheme, user or password, which have settings of their own")
+        return value
+
+    @field_validator("author_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < 32:
+            raise ValueError("write 32 characters or more: ids are few enough to be tried with every short one")
         return value
 
     @field_validator("registry_url", "catalog_uri", "openlineage_url")

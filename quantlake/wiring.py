@@ -12,6 +12,7 @@ from quantlake.contract.catalog import Catalog, discover
 from quantlake.contract.history import require_compatible
 from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Objects, Olap, Quality, Registry, VectorStore
 from quantlake.settings import Settings, load
+from quantlake.sources.authors import Authors
 
 IN_PROCESS = "embedded"  # a ClickHouse host: none
 
@@ -119,6 +120,14 @@ class Adapters:
         openlineage, url = _adapter("lineage.openlineage:OpenLineage"), self.settings.openlineage_url
         found: Lineage = openlineage.to_url(url) if url else openlineage.to_file(self.settings.root / "lineage" / "events.jsonl")
         return found
+
+    @cached_property
+    def authors(self) -> Authors:
+        """What is kept of authors."""
+        s = self.settings
+        if self.embedded and not s.author_secret.get_secret_value():
+            return Authors(lambda: str(_adapter("secrets:kept")(s.root / "secrets" / "author", s.locks / "author-secret")))
+        return Authors(lambda: self._needed("author_secret"))
 
     def _needed(self, name: str) -> str:
         value = getattr(self.settings, name)

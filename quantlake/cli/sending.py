@@ -52,7 +52,7 @@ def simulate(
 
 
 def replay(paths: Annotated[list[Path], typer.Argument(help="Recorded files or folders of them.")]) -> None:
-    """Send recorded files: LEAN zips, exchange captures, Databento DBN, CSV bars, RSS items; the format is found from path and content."""
+    """Send recorded files: LEAN zips, exchange captures, Databento DBN, CSV bars, RSS, Atom, social messages; the format is found from path and content."""
     replay_paths(platform(), paths)
 
 
@@ -73,7 +73,7 @@ def replay_paths(adapters: Adapters, paths: list[Path]) -> int:
     from quantlake.sources import replay as replayer
     from quantlake.sources.publish import send
 
-    planned = replayer.plan(paths)
+    planned = replayer.plan(paths, adapters.authors.hashed)
     _ = adapters.broker
     with show.progress() as bar:
         task = bar.add_task("replaying", total=len(planned.files))

@@ -6,12 +6,14 @@ Here: walking, recognising, order. Not here: formats (an importer's module each)
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from quantlake.contract import Document, QuantLakeError, Stream
-from quantlake.sources import captures, csv_bars, databento, feeds, lean, rss
+from quantlake.sources import captures, csv_bars, databento, feeds, lean, rss, social
+from quantlake.sources.authors import Hashed, no_secret
 from quantlake.sources.importers import Importer, Recognised, Rows
 
 FORMATS: tuple[Callable[[Path], Recognised], ...] = (
@@ -23,7 +25,7 @@ FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     feeds.recognise,
 )
 """Asked in this order; the first that knows a file's kind decides."""
-KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS and Atom, RSS items as JSON"
+KNOWN = "LEAN zips, Databento DBN, exchange captures, CSV bars, RSS and Atom, RSS items as JSON, StockTwits messages, tweets"
 SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")
 
@@ -41,21 +43,23 @@ class Plan:
     no_format: Mapping[str, tuple[Path, ...]]
 
 
-def recognise(path: Path) -> Importer | None:
+def recognise(path: Path, hashed: Hashed = no_secret) -> Importer | None:
     """The importer of a file, by path and content; None: no format. Raises ``QuantLakeError``: a zip that cannot be opened."""
-    found = _recognised(path)
+    found = _recognised(path, hashed)
     return found if isinstance(found, Importer) else None
 
 
-def plan(paths: Sequence[Path]) -> Plan:
+def plan(paths: Sequence[Path], hashed: Hashed = no_secret) -> Plan:
     """Recognise files, and all files below folders, each folder in sorted order; nothing is read yet but heads.
+
+    ``hashed`` is what is kept of authors of social messages; without it, these cannot be read.
 
     Raises ``QuantLakeError`` where a path is missing, a named file has no known format, or a zip cannot be opened.
     """
     files: list[tuple[Path, Importer]] = []
     no_format: dict[str, list[Path]] = defaultdict(list)
     for path in _walk(paths):
-        found = _recognised(path)
+        found = _recognised(path, hashed)
         if isinstance(found, Importer):
             files.append((path, found))
         elif path in paths:
@@ -111,9 +115,10 @@ def _may_be_data(path: Path) -> bool:
     return not hidden and not path.name.lower().startswith(NO_DATA)
 
 
-def _recognised(path: Path) -> Recognised:
+def _recognised(path: Path, hashed: Hashed) -> Recognised:
+    finds: tuple[Callable[[Path], Recognised], ...] = (*FORMATS, partial(social.recognise, hashed=hashed))
     try:
-        return next((found for find in FORMATS if (found := find(path)) is not None), None)
+        return next((found for find in finds if (found := find(path)) is not None), None)
     except OSError as error:
         raise QuantLakeError(f"{path} cannot be read: {error.strerror}") from error
 
