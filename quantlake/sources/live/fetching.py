@@ -1,0 +1,100 @@
+"""Documents asked for again and again: within an allowance, only where they changed, again after a refusal of the moment.
+
+Here: requests over HTTP and what the server says of them. Not here: when a document is asked for (polling.py), what it holds.
+Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#name-conditional-requests.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quantlake.contract import QuantLakeError
+from quantlake.sources.importers import sha256
+from quantlake.sources.live.limits import Backoff, Rate, Tuning
+from quantlake.sources.live.stats import AskedStats, Teller
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT_SECONDS = 30.0
+NOT_MODIFIED, TOO_MANY, SERVERS_FAULT = 304, 429, 500
+LONGEST_WAIT = 3600.0  # that a server may ask for
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a server answered; ``validators`` are the headers of the next request for it."""
+
+    url: str
+    content: bytes
+    digest: str
+    validators: Mapping[str, str]
+
+
+class Fetcher:
+    """A client of some servers, to be closed. An address's document is new until it was ``kept``."""
+
+    def __init__(self, headers: Mapping[str, str], rate: Rate, trust: ssl.SSLContext, teller: Teller, stats: AskedStats, tuning: Tuning) -> None:
+        import httpx
+
+        self._rate, self._teller, self._stats, self._tuning = rate, teller, stats, tuning
+        self._kept: dict[str, Document] = {}
+        self._client = httpx.AsyncClient(verify=trust, timeout=TIMEOUT_SECONDS, headers=dict(headers), follow_redirects=True)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def keep(self, document: Document) -> None:
+        """It is dealt with: the same one is not given again."""
+        self._kept[document.url] = Document(document.url, b"", document.digest, document.validators)
+
+    async def get(self, url: str) -> Document | None:
+        """The document at an address, None where it is the one that was kept; asked again while the server fails or says that it is too much.
+
+        429 and 503 are waited for as long as ``Retry-After`` says, by all requests. Raises ``QuantLakeError`` for any other status.
+        """
+        import httpx
+
+        backoff, kept = Backoff(self._tuning.first_delay, self._tuning.longest_delay), self._kept.get(url)
+        while True:
+            await self._rate.take()
+            self._stats.requests += 1
+            try:
+                answer = await self._client.get(url, headers=dict(kept.validators) if kept else {})
+            except httpx.HTTPError as error:
+                await self._again(f"{url}: {str(error) or type(error).__name__}", backoff.next())
+                continue
+            if answer.status_code == TOO_MANY or answer.status_code >= SERVERS_FAULT:
+                wait = _seconds(answer.headers.get("Retry-After"))
+                if wait is not None:
+                    self._rate.hold(wait)
+                await self._again(f"{url} answered {answer.status_code}", backoff.next() if wait is None else wait)
+                continue
+            if kept and answer.status_code == NOT_MODIFIED:
+                self._stats.unchanged += 1
+                return None
+            if answer.status_code != httpx.codes.OK:
+                raise QuantLakeError(f"{url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
+            digest = sha256(answer.content)
+            if kept and kept.digest == digest:
+                self._stats.unchanged += 1
+                return None
+            return Document(url, answer.content, digest, _validators(answer))
+
+    async def _again(self, words: str, wait: float) -> None:
+        self._teller.error(f"{words}; asked again in {wait:.1f} s")
+        await asyncio.sleep(wait)
+
+
+def _validators(answer: "httpx.Response") -> dict[str, str]:
+    named = {"If-None-Match": answer.headers.get("ETag"), "If-Modified-Since": answer.headers.get("Last-Modified")}
+    return {name: value for name, value in named.items() if value}
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return min(max(float(header), 0.0), LONGEST_WAIT) if header else None
+    except ValueError:  # a date
+        return None
