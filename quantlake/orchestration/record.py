@@ -6,6 +6,7 @@ Nothing else is kept for this: a materialization carries its data version and th
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
@@ -42,21 +43,27 @@ def asset_key(dataset: Dataset) -> dg.AssetKey:
 
 
 def recorded(dataset: Dataset, instance: dg.DagsterInstance, dates: Collection[date] | None = None) -> dict[date, Recorded]:
-    """The latest materialization of each partition (None: of all). Dagster indexes only the data version, so events are read."""
+    """The latest materialization of each partition (None: of all). Dagster indexes only the data version, so events are read, each once."""
     key = asset_key(dataset)
     partitions = {d.isoformat() for d in dates} if dates is not None else None
     if partitions is not None and len(partitions) > EVENTS:  # an expression of so many terms costs more than all
         partitions = None
     latest = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions)
-    ids = sorted(latest.values())
-    found: dict[date, Recorded] = {}
+    read = _read.setdefault(instance, {}).setdefault(dataset.path, {})
+    ids = sorted(id_ for id_ in latest.values() if id_ not in read)
     for start in range(0, len(ids), EVENTS):
         wanted = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + EVENTS])
         for record in instance.fetch_materializations(wanted, limit=EVENTS).records:
             event = record.asset_materialization
             if event and record.partition_key:
-                found[date.fromisoformat(record.partition_key)] = Recorded(record.run_id, record.timestamp, event.tags or {}, event)
-    return found
+                read[record.storage_id] = Recorded(record.run_id, record.timestamp, event.tags or {}, event)
+    if partitions is None:
+        _read[instance][dataset.path] = {id_: read[id_] for id_ in latest.values() if id_ in read}
+    return {date.fromisoformat(partition): read[id_] for partition, id_ in latest.items() if id_ in read}
+
+
+_read: WeakKeyDictionary[dg.DagsterInstance, dict[str, dict[int, Recorded]]] = WeakKeyDictionary()
+"""Materializations that this process has read, by asset and storage id: they never change, and a refresh asks for all several times."""
 
 
 def runs_tagged(instance: dg.DagsterInstance, tag: str, value: str) -> set[str]:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_SECONDS = 30.0
+ATTEMPTS = 8  # then the one who asked decides: other documents may be there
 NOT_MODIFIED, TOO_MANY, SERVERS_FAULT = 304, 429, 500
 LONGEST_WAIT = 3600.0  # that a server may ask for
+TOO_MANY_SECONDS = 60.0  # where it does not say
 
 
 @dataclass(frozen=True)
@@ -51,41 +53,54 @@ class Fetcher:
         self._kept[document.url] = Document(document.url, b"", document.digest, document.validators)
 
     async def get(self, url: str) -> Document | None:
-        """The document at an address, None where it is the one that was kept; asked again while the server fails or says that it is too much.
+        """The document at an address, None where it is the one that was kept; asked again, ``ATTEMPTS`` times, while the server fails.
 
-        429 and 503 are waited for as long as ``Retry-After`` says, by all requests. Raises ``QuantLakeError`` for any other status.
+        429, and 503 with a ``Retry-After``, hold all requests. Raises ``QuantLakeError`` for any other status, and after the last attempt.
         """
+        backoff = Backoff(self._tuning.first_delay, self._tuning.longest_delay)
+        kept = self._kept.get(url)
+        for _ in range(ATTEMPTS - 1):
+            answer, why, wait = await self._ask(url, kept)
+            if answer is not None:
+                return self._read(answer, url, kept)
+            wait = backoff.next() if wait is None else wait
+            self._teller.error(f"{why}; asked again in {wait:.1f} s")
+            await asyncio.sleep(wait)
+        answer, why, _ = await self._ask(url, kept)
+        if answer is None:
+            raise QuantLakeError(f"{why}, {ATTEMPTS} times")
+        return self._read(answer, url, kept)
+
+    async def _ask(self, url: str, kept: Document | None) -> "tuple[httpx.Response | None, str, float | None]":
+        """An answer; or why there is none, and how long the server wants to be left alone."""
         import httpx
 
-        backoff, kept = Backoff(self._tuning.first_delay, self._tuning.longest_delay), self._kept.get(url)
-        while True:
-            await self._rate.take()
-            self._stats.requests += 1
-            try:
-                answer = await self._client.get(url, headers=dict(kept.validators) if kept else {})
-            except httpx.HTTPError as error:
-                await self._again(f"{url}: {str(error) or type(error).__name__}", backoff.next())
-                continue
-            if answer.status_code == TOO_MANY or answer.status_code >= SERVERS_FAULT:
-                wait = _seconds(answer.headers.get("Retry-After"))
-                if wait is not None:
-                    self._rate.hold(wait)
-                await self._again(f"{url} answered {answer.status_code}", backoff.next() if wait is None else wait)
-                continue
-            if kept and answer.status_code == NOT_MODIFIED:
-                self._stats.unchanged += 1
-                return None
-            if answer.status_code != httpx.codes.OK:
-                raise QuantLakeError(f"{url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
-            digest = sha256(answer.content)
-            if kept and kept.digest == digest:
-                self._stats.unchanged += 1
-                return None
-            return Document(url, answer.content, digest, _validators(answer))
+        await self._rate.take()
+        self._stats.requests += 1
+        try:
+            answer = await self._client.get(url, headers=dict(kept.validators) if kept else {})
+        except httpx.HTTPError as error:
+            return None, f"{url}: {str(error) or type(error).__name__}", None
+        if answer.status_code != TOO_MANY and answer.status_code < SERVERS_FAULT:
+            return answer, "", None
+        wait = _seconds(answer.headers.get("Retry-After"))
+        if wait is None and answer.status_code == TOO_MANY:
+            wait = TOO_MANY_SECONDS
+        if wait is not None:
+            self._rate.hold(wait)
+        return None, f"{url} answered {answer.status_code}", wait
 
-    async def _again(self, words: str, wait: float) -> None:
-        self._teller.error(f"{words}; asked again in {wait:.1f} s")
-        await asyncio.sleep(wait)
+    def _read(self, answer: "httpx.Response", url: str, kept: Document | None) -> Document | None:
+        if answer.status_code == NOT_MODIFIED and kept:
+            self._stats.unchanged += 1
+            return None
+        if not answer.is_success:
+            raise QuantLakeError(f"{url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
+        digest = sha256(answer.content)
+        if kept and kept.digest == digest:
+            self._stats.unchanged += 1
+            return None
+        return Document(url, answer.content, digest, _validators(answer))
 
 
 def _validators(answer: "httpx.Response") -> dict[str, str]:

@@ -93,6 +93,13 @@ class Settings:
             raise QuantLakeError(f"{self._path}: {name} is {found!r}; it is to be a number of at least {least:g}")
         return float(found)
 
+    def flag(self, name: str, default: bool) -> bool:
+        """Raises ``QuantLakeError`` where it is neither true nor false."""
+        found = self._said.get(name, default)
+        if not isinstance(found, bool):
+            raise QuantLakeError(f"{self._path}: {name} is {found!r}; it is to be true or false")
+        return found
+
     def listed(self, name: str) -> list[Any]:
         """Raises ``QuantLakeError`` where it is no list; none where it is not there."""
         found = self._said.get(name, [])
