@@ -5,6 +5,7 @@ The formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.
 ``tickers`` (Nasdaq) and ``symbol`` (Seeking Alpha), whatever their namespace.
 """
 
+import io
 import re
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ SNIFFED_BYTES = 1 << 16
 ROOT = re.compile(rb"<\s*(?:[\w.-]+:)?(rss|feed|RDF)[\s>]")
 HTML = re.compile(rb"<\s*(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 FILINGS = b"browse-edgar"  # in the head of EDGAR's own Atom feeds
-NOT_A_FEED = "HTML page in a feed's place"
+NOT_A_FEED = "HTML page"
 
 
 def recognise(path: Path) -> Recognised:
@@ -39,18 +40,18 @@ def read(path: Path) -> Read:
     ``known_at`` is when an item says it was updated, else published. Raises ``QuantLakeError`` naming file and item, or line.
     """
     whole = content(path)
-    yield from sent(articles(whole, str(path)), path.name.split(".")[0], sha256(whole))
+    yield from sent([_landed(found) for found in articles(whole, str(path))], path.name.split(".")[0], sha256(whole))
 
 
-def articles(document: bytes, where: str, source: str | None = None) -> list[Article]:
-    """The items of a feed in its order; ``source`` is the publisher where it is known, else each item's link or guid says.
+def articles(document: bytes, where: str, source: str | None = None) -> list[Article | QuantLakeError]:
+    """The items of a feed in its order, each or why it is refused: without title, time or identity.
 
-    Raises ``QuantLakeError``: no feed, a broken or cut one, an item without title, time or identity.
+    ``source`` is the publisher where it is known, else an item's link or guid says. Raises ``QuantLakeError``: no feed, a broken or cut one.
     """
-    import feedparser
+    import feedparser  # type: ignore[import-untyped]
 
-    # as received: what is shown to people is cleaned in curated, what is a document stays what it was
-    found = feedparser.parse(document, sanitize_html=False, resolve_relative_uris=False)
+    # as received: what is shown to people is cleaned in curated, what is a document stays what it was; bytes alone it takes for a path
+    found = feedparser.parse(io.BytesIO(document), sanitize_html=False, resolve_relative_uris=False)
     if not found.get("version"):
         raise QuantLakeError(f"{where} is neither RSS nor Atom: it begins {document[:60]!r}; fetch it again")
     try:
@@ -63,9 +64,22 @@ def articles(document: bytes, where: str, source: str | None = None) -> list[Art
     if len(elements) != len(found.entries):
         raise QuantLakeError(f"{where} has {len(elements)} items, of which {len(found.entries)} are understood; it is no plain RSS or Atom")
     return [
-        _article(entry, _tickers(element), source, f"{where} item {i}")
+        _read(entry, _tickers(element), source, f"{where} item {i}")
         for i, (entry, element) in enumerate(zip(found.entries, elements, strict=True), 1)
     ]
+
+
+def _landed(found: Article | QuantLakeError) -> Article:
+    if isinstance(found, QuantLakeError):
+        raise found
+    return found
+
+
+def _read(entry: Any, tickers: list[str], source: str | None, where: str) -> Article | QuantLakeError:
+    try:
+        return _article(entry, tickers, source, where)
+    except QuantLakeError as refused:
+        return refused
 
 
 def _article(entry: Any, tickers: list[str], source: str | None, where: str) -> Article:

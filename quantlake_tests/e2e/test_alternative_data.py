@@ -14,6 +14,7 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.wiring import catalog
 from quantlake_tests.e2e.announced import announced
 from quantlake_tests.e2e.commands import Commands, commands
+from quantlake_tests.sources.feed_server import Answer, FeedServer
 from quantlake_tests.sources.files import ITEM
 from quantlake_tests.sources.messages import SECRETS, lines, stream, tweets, twits
 from quantlake_tests.sources.test_feeds import rss
@@ -93,3 +94,18 @@ def test_news_of_two_formats_is_one_article_whose_document_is_found_again(home: 
     replay(ql, "news", {}, NEWS)
     assert ql.sql("select count(*) n from curated_alt_news_versions") == versions
     assert "there is no objects/00/" in ql.error("object", f"objects/00/{'0' * 64}")
+
+
+def test_live_feeds_reach_the_lake(home: tuple[Commands, Kafka]) -> None:
+    ql, _ = home
+    config = ql.folder / "feeds.toml"
+    items = [{"description": f"<p>{n}</p>", **ITEM, "guid": f"live-{n}"} for n in range(3)]
+    with FeedServer({"/x": [Answer(rss(*items[:2]), etag="a"), Answer(rss(*items), etag="b")]}) as server:
+        config.write_text(f'[[feeds]]\nname = "x"\nurl = "{server.url}/x"\npoll_seconds = 0.2\n')
+        told = json.loads(ql.run("ingest", "feeds", "--config", str(config), "--for", "3", "--json").stdout)
+    assert (told["venue"], told["feeds"], told["acknowledged"], told["lost"], told["errors"]) == ("feeds", ["x"], 3, 0, 0)
+    ql.run("refresh", "--select", NEWS)
+    rows = ql.sql("select guid, body, known_at > published_at later, object_uri from curated_alt_news where guid like 'live-%' order by guid")
+    assert [(r["guid"], r["body"], r["later"]) for r in rows] == [(f"live-{n}", str(n), True) for n in range(3)]
+    assert ql.run("object", rows[2]["object_uri"]).stdout == "<p>2</p>"
+    assert "--config FILE" in ql.error("ingest", "feeds")

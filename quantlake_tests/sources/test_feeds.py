@@ -116,9 +116,10 @@ def test_entities_that_grow_without_end_are_refused(tmp_path: Path) -> None:
 
 def test_html_under_a_feeds_name_is_refused_by_name_and_other_files_are_no_feeds(tmp_path: Path) -> None:
     page = feed(tmp_path, "<!DOCTYPE html><html><body>503</body></html>", "page.xml")
-    with pytest.raises(QuantLakeError, match=r"page\.xml: no importer for this format \(HTML page in a feed's place\)"):
+    assert feeds.recognise(page) == "HTML page"
+    with pytest.raises(QuantLakeError, match=r"page\.xml: no importer for this format \(HTML page\)"):
         replay.plan([page])
-    assert list(replay.plan([tmp_path]).no_format) == ["HTML page in a feed's place"]
+    assert list(replay.plan([tmp_path]).no_format) == ["HTML page"]
     for content, name in (("<svg/>", "a.xml"), ("", "b.xml"), (rss(ITEM), "c.txt")):
         assert feeds.recognise(feed(tmp_path, content, name)) is None
 
