@@ -56,6 +56,7 @@ social = Table(
     sort_by=("source", "event_time", "message_id"),
     columns=(*MESSAGE, Column("instrument_ids", TextList, "Ours of its symbols, as of publication, sorted; empty where none is known.", null=True)),
     checks=(
+        Rows("hashed", ~pl.col("author_hash").str.contains("^[0-9a-f]{64}$"), "whose author is no hash", ("message_id",)),
         Rows(
             "published_in_future", pl.col("published_at") - pl.col("known_at") > pl.duration(minutes=5), "published in the future",
             ("message_id", "published_at", "known_at"), blocking=False,
