@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quantlake.cli import asking, bars, contracts, ingest, landing, letters, running, sending, servers, state
+from quantlake.cli import asking, bars, contracts, ingest, landing, letters, reference, running, sending, servers, state
 from quantlake.cli.bench import bench
 from quantlake.contract import QuantLakeError
 
@@ -24,7 +24,7 @@ app.add_typer(bench, name="bench")
 app.command("land")(landing.land_)
 app.command("object")(asking.object_)
 for command in (
-    running.demo, servers.up, servers.dev, servers.env, sending.produce, sending.simulate, sending.replay, ingest.ingest, running.refresh, running.backfill,
+    running.demo, servers.up, servers.dev, servers.env, sending.produce, sending.simulate, sending.replay, ingest.ingest, reference.calendars, running.refresh, running.backfill,
     asking.sql, bars.bars, bars.plot, asking.audit, letters.deadletters, asking.fingerprint, state.status, state.why,
 ):  # fmt: skip
     app.command()(command)

@@ -53,7 +53,7 @@ def fingerprint(rows: pa.Table, columns: Sequence[Column]) -> Fingerprint:
 def row_fingerprints(rows: pa.Table, columns: Sequence[Column]) -> list[Fingerprint]:
     """The fingerprint of each row alone, in the order of the rows."""
     numbered = rows.append_column("_row", pa.array(range(rows.num_rows), pa.int64()))
-    return [_fingerprint(*found) for found in sorted(_query(numbered, columns, by="_row"))]
+    return [_fingerprint(*found[1:]) for found in sorted(_query(numbered, columns, by="_row"))]
 
 
 def _query(rows: pa.Table, columns: Sequence[Column], by: str = "") -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from quantlake.contract import Dataset, Stream
+from quantlake.contract import Dataset, Input, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.orchestration.conditions import condition_of
 from quantlake.orchestration.landed import landed_outcomes
@@ -33,8 +33,8 @@ WORDS = 3  # ranges named in a tick's message
 
 
 def sensors(catalog: Catalog, platform: Callable[[], Platform]) -> list[dg.SensorDefinition]:
-    """The sensor on landing commits, and the one that evaluates the automation conditions."""
-    return [_new_data(catalog, platform), ChangedInputs(catalog, platform)]
+    """The sensors on landing commits and on what is looked up, and the one that evaluates the automation conditions."""
+    return [_new_data(catalog, platform), _changed_lookups(catalog, platform), ChangedInputs(catalog, platform)]
 
 
 def sweep(catalog: Catalog, platform: Callable[[], Platform]) -> dg.ScheduleDefinition:
@@ -90,6 +90,32 @@ def _new_data(catalog: Catalog, platform: Callable[[], Platform]) -> dg.SensorDe
         if waiting:
             return dg.SkipReason("; ".join(f"{n} dates of {path} wait for an earlier request of theirs" for path, n in waiting.items()))
         return dg.SkipReason("nothing has landed since " + ", ".join(f"commit {entry.sequence} of {path}" for path, entry in seen.items()))
+
+    return requests
+
+
+def _changed_lookups(catalog: Catalog, platform: Callable[[], Platform]) -> dg.SensorDefinition:
+    lookups = {i.dataset for d in catalog.datasets for i in d.reads if _looked_up(i)}
+
+    @dg.sensor(
+        name="changed_lookups", target=_all(catalog), minimum_interval_seconds=CONDITION_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Where what is looked up over other dates has changed, compares the dates that look it up, and requests the stale ones.",
+    )  # fmt: skip
+    def requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        before: dict[str, int] = json.loads(context.cursor or "{}")
+        records = {d: context.instance.fetch_materializations(asset_key(d), limit=1).records for d in lookups}
+        newest = {d.path: found[0].storage_id for d, found in records.items() if found}
+        changed = {path for path, id_ in newest.items() if before.get(path) != id_}
+        context.update_cursor(json.dumps(newest, sort_keys=True))
+        followers = [d for d in catalog.datasets if any(_looked_up(i) and i.dataset.path in changed for i in d.reads)]
+        if not followers:
+            return dg.SkipReason("nothing that is looked up has changed")
+        found = state(catalog, followers, platform(), context.instance)
+        works = grouped({d: dates for d in followers if (dates := found.stale(d))}, found.held)
+        why = f"{', '.join(sorted(changed))} changed, which these dates look up"
+        last = max(newest.values())
+        wanted = [_request(w, f"lookups:{'+'.join(d.path for d in w.datasets)}:{w.first}:{w.last}:{last}", why) for w in works]
+        return dg.SensorResult(run_requests=wanted) if wanted else dg.SkipReason(f"{', '.join(sorted(changed))} changed, and no date with it")
 
     return requests
 
@@ -168,6 +194,11 @@ class ChangedInputs(dg.AutomationConditionSensorDefinition):
             return works
         roots = {s for d in wanted for s in self._catalog.roots(d)}
         return grouped(wanted, {day for s in roots for day in self._platform().lake.counts(s.spec)})
+
+
+def _looked_up(read: Input) -> bool:
+    """Whether dates depend on what other dates of a built dataset bring, which no automation condition sees."""
+    return read.looks_ahead and not isinstance(read.dataset, Stream)
 
 
 def _request(work: Work, key: str, why: str, tags: dict[str, str] | None = None) -> dg.RunRequest:

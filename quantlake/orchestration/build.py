@@ -21,7 +21,7 @@ from quantlake.contract.fingerprint import EMPTY, fingerprints
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
-from quantlake.orchestration.inputs import seen, versions_of
+from quantlake.orchestration.inputs import Versions, deciding, seen
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
@@ -196,7 +196,7 @@ def _read_inputs(
 ) -> tuple[list[pa.Table], dict[str, dict[date, Used]], dict[date, list[Offsets]]]:
     """Each input's rows as its readers see them (raw: decodable, in arrival order; curated: latest), what was used, raw offsets."""
     frames: list[pa.Table] = []
-    used: dict[str, dict[date, Used]] = {}
+    versions, snapshots = Versions(dates), dict[str, int | None]()
     offsets: dict[date, list[Offsets]] = {}
     for read in dataset.reads:
         i = read.dataset
@@ -215,13 +215,14 @@ def _read_inputs(
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
         found = {} if read.by_row else fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
         rows = seen(read, stored)
-        versions = versions_of(read, dates, {d: f.hash for d, f in found.items()}, rows)
-        used[i.path] = {d: Used(version, snapshot_id) for d, version in versions.items()}
+        versions.add(read, {d: f.hash for d, f in found.items()}, deciding(read, platform, stored))
+        snapshots[i.path] = snapshot_id
         if isinstance(i, Stream):
             for day, spans in offsets_of(stored).items():
                 offsets.setdefault(day, []).extend(spans[place] for place in sorted(spans))
             rows = _arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec)))
         frames.append(rows)
+    used = {path: {d: Used(versions.of[d][path], snapshot_id) for d in dates} for path, snapshot_id in snapshots.items()}
     return frames, used, offsets
 
 

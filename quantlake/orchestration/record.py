@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from quantlake.contract import Dataset, Stream
-from quantlake.orchestration.inputs import deciding, something, versions_of
+from quantlake.orchestration.inputs import Versions, deciding, something
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.ports import Platform
 
@@ -86,16 +86,14 @@ def up_to_date(
     if isinstance(dataset, Stream):
         versions = _versions(dataset, mine, platform, instance)
         return {d for d, r in mine.items() if d in versions and r.version == versions[d]} & set(dates)
-    inputs: dict[date, dict[str, str]] = {d: {} for d in dates}
+    inputs = Versions(dates)
     for read in dataset.reads:
         found: dict[date, str] = {}
         if not read.by_row:
             found = _versions(read.dataset, {n for d in dates for n in read.days(d)} if read.bounded else None, platform, instance)
-        for d, version in versions_of(read, dates, found, deciding(read, platform)).items():
-            inputs[d][read.dataset.path] = version
-    built = {d for d, r in mine.items() if d in inputs and r.built_from(inputs[d])}
-    makers = {read.dataset.path for read in dataset.reads if read.makes != "none"}
-    return built | {d for d, versions in inputs.items() if d not in known and not any(versions[path] for path in makers)}
+        inputs.add(read, found, deciding(read, platform))
+    built = {d for d, r in mine.items() if d in inputs.of and r.built_from(inputs.of[d])}
+    return built | {d for d in dates if d not in known and d not in inputs.made}
 
 
 def _versions(dataset: Dataset, dates: Collection[date] | None, platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.inputs import deciding, versions_of
+from quantlake.orchestration.inputs import Versions, deciding
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import recorded
 from quantlake.ports import Platform
@@ -72,21 +72,19 @@ def state(
             made = {d for i in dataset.reads for held in rows.get(i.dataset.path, ()) for d in i.made(held)}
             dates = {d for d in made if dataset.start <= d <= today}
             current[dataset.path] = {d: built[d].version if d in built else "" for d in dates}
-            inputs: dict[date, dict[str, str]] = {d: {} for d in dates}
+            inputs = Versions(dates)
             for i in dataset.reads:
-                for d, version in versions_of(i, dates, current[i.dataset.path], deciding(i, platform)).items():
-                    inputs[d][i.dataset.path] = version
+                inputs.add(i, current[i.dataset.path], deciding(i, platform))
             above = [i for i in dataset.reads if i.dataset.path in chosen and i.dataset is not dataset and not isinstance(i.dataset, Stream)]
             # whatever else is stale comes first (``first_stage``), and says then by its versions what follows
             waiting = {d for i in above if not i.looks_ahead for stale in found.stale(i.dataset) for d in i.readers(stale) if d in dates}
             # a date whose inputs are all empty has nothing to be built from, unless it was built from something
-            makers = {i.dataset.path for i in dataset.reads if i.makes != "none"}
-            dates = {d for d in dates if d in built or d in waiting or any(inputs[d][path] for path in makers)}
+            dates = {d for d in dates if d in built or d in waiting or d in inputs.made}
             rows[dataset.path] = dates
-            old = {d for d in dates if d in built and (d in waiting or not built[d].built_from(inputs[d]))}
+            old = {d for d in dates if d in built and (d in waiting or not built[d].built_from(inputs.of[d]))}
         if dataset.path in chosen:
             found.inputs[dataset.path] = (
-                current[dataset.path] if isinstance(dataset, Stream) else {d: " ".join(inputs[d].values()) for d in dates}
+                current[dataset.path] if isinstance(dataset, Stream) else {d: " ".join(inputs.of[d].values()) for d in dates}
             )
             found.dates[dataset.path] = {d for d in dates if first <= d <= last}
             found.missing[dataset.path] = {d for d in dates - built.keys() if first <= d <= last}

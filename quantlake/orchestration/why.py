@@ -13,7 +13,7 @@ from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.suites import check_names
 from quantlake.orchestration.build import store_of
-from quantlake.orchestration.inputs import deciding, something, versions_of
+from quantlake.orchestration.inputs import Versions, deciding, something
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import DATA_VERSION, INPUT_VERSION, Recorded, asset_key, recorded
 from quantlake.ports import Platform
@@ -90,8 +90,10 @@ def why(dataset: Dataset, day: date, catalog: Catalog, platform: Platform, insta
             state = "no rows" if not any(o.rows for s in catalog.roots(d) for o in landings[s.path]) else "never built"
             explained.append(Why(d.path, day, state, raw_offsets=held or [], rejected=rejected))
             continue
-        versions = {r.dataset.path: versions_of(r, [day], now[r.dataset.path], deciding(r, platform))[day] for r in d.reads}
-        explained.append(_explained(d, day, found, now, versions, held, rejected))
+        inputs = Versions([day])
+        for r in d.reads:
+            inputs.add(r, now[r.dataset.path], deciding(r, platform))
+        explained.append(_explained(d, day, found, now, inputs.of[day], held, rejected))
     return explained
 
 
