@@ -5,16 +5,17 @@ from typing import Any
 
 import polars as pl
 
-from quantlake.contract.versions import as_known_at, versioned
+from quantlake.contract import Rows
+from quantlake.contract.versions import known_then, versioned
 from quantlake.datasets.alt import news
 
 NOON = datetime(2024, 3, 4, 12, tzinfo=UTC)
 COPY = {
     "source": "a", "guid": "1", "title": "T", "url": None, "body": None, "tickers": [], "feeds": ["x"], "event_time": NOON, "published_at": NOON,
     "known_at": NOON, "partition_date": date(2024, 3, 4), "object_uri": None, "object_hash": None, "source_name": "s", "source_version": None,
-    "source_records": None, "line_number": 1,
+    "source_records": None, "line_number": 1, "_timestamp": NOON + timedelta(days=1),
 }  # fmt: skip
-KINDS = {c.name: kind for c in news.raw.columns for kind in [pl.DataFrame(news.raw.spec.arrow.empty_table()).schema[c.name]]}
+KINDS = {n: kind for n, kind in pl.DataFrame(news.raw.spec.arrow.empty_table()).schema.items() if n in COPY}
 
 
 def versions(*copies: dict[str, Any]) -> pl.DataFrame:
@@ -48,7 +49,7 @@ def test_a_poorer_copy_never_blanks_a_richer_one() -> None:
         ("T", "u", "B", ["AAPL", "FB"], ["b", "x"], "objects/1", []),
         ("T2", "u", "B", ["AAPL", "FB", "TSLA"], ["a", "b", "x"], "objects/1", []),
     ]
-    then = found.filter(as_known_at(NOON + timedelta(seconds=1), versions=True))
+    then = found.filter(known_then(NOON + timedelta(seconds=1), news.news))
     assert then["feeds"].to_list() == [["b", "x"]]
 
 
@@ -71,8 +72,11 @@ def test_what_was_sent_before_published_at_was_kept_has_it_too() -> None:
     assert newest(versions({"published_at": None}))["published_at"] == NOON
 
 
-def test_the_future_is_warned_of() -> None:
+def test_the_future_is_warned_of_and_known_when_it_came() -> None:
     (check,) = news.news.checks
-    found = versions({}, {"guid": "2", "published_at": NOON + timedelta(minutes=4)}, {"guid": "3", "published_at": NOON + timedelta(minutes=6)})
-    assert found.filter(check.bad)["guid"].to_list() == ["3"]  # type: ignore[union-attr]
-    assert not check.blocking  # type: ignore[union-attr]
+    assert isinstance(check, Rows) and not check.blocking
+    received = NOON - timedelta(minutes=5)
+    file = {"guid": "3", "published_at": NOON + timedelta(seconds=1), "known_at": NOON + timedelta(seconds=1), "_timestamp": received}
+    found = versions({}, {"guid": "2", "published_at": NOON + timedelta(minutes=4)}, file)
+    assert found.filter(check.bad)["guid"].to_list() == ["3"]
+    assert found.filter(pl.col("guid") == "3")["known_at"].to_list() == [received]

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from quantlake.sources.importers import Importer
 from quantlake_tests.sources.files import ITEM, frame, require_counted
 from quantlake_tests.sources.messages import SECRETS, lines, stream, tweet, tweets, twit, twits
 
+NOON = datetime(2024, 3, 4, 12, tzinfo=UTC)
 AUTHORS = Authors(lambda: "a secret of this deployment, long enough")
 
 
@@ -151,8 +152,9 @@ def test_hashes_are_of_the_deployment_and_the_service() -> None:
 
 
 def test_curated_symbols_are_each_once_and_sorted() -> None:
-    received = pl.LazyFrame({"symbols": [["TSLA", "F", "TSLA"], []]})
-    assert dataset.curate(received).collect().rows() == [(["F", "TSLA"], []), ([], [])]
+    received = pl.LazyFrame({"symbols": [["TSLA", "F", "TSLA"], []], "known_at": [NOON, NOON], "published_at": [NOON, NOON], "_timestamp": [None, NOON - timedelta(hours=1)]})
+    found = dataset.curate(received).select("symbols", "instrument_ids", "known_at").collect()
+    assert found.rows() == [(["F", "TSLA"], [], NOON), ([], [], NOON - timedelta(hours=1))]
 
 
 values = st.sampled_from([None, 1, "1", "x", [], {}, {"id": 5}, [{"symbol": "A", "text": "B"}], "Wed Oct 10 20:19:24 +0000 2018", "\u20ac"])

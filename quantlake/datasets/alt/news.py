@@ -14,7 +14,6 @@ from quantlake.contract import (
     SOURCE_COLUMNS,
     Column,
     EmbeddingIndex,
-    Rows,
     Stream,
     Table,
     Text,
@@ -22,6 +21,7 @@ from quantlake.contract import (
     Timestamp,
     Vector,
 )
+from quantlake.datasets.alt import common
 
 SOURCE = Column("source", Text, "Publisher, lower case: `nasdaq`, `seeking_alpha`, `yahoo_finance`.")
 GUID = Column("guid", Text, "The publisher's own id of the article; its link where the feed has none.")
@@ -81,13 +81,8 @@ news = Table(
         Column("instrument_ids", TextList, "Ours of its tickers, as of publication, sorted; empty where none is known.", null=True),
     ),
     storage_partition="month",
-    checks=(
-        Rows(
-            "published_in_future", pl.col("published_at") - pl.col("known_at") > pl.duration(minutes=5), "published in the future",
-            ("guid", "published_at", "known_at"), blocking=False,
-        ),
-    ),
-)  # fmt: skip
+    checks=(common.IN_TIME,),
+)
 
 UNITED = ("tickers", "feeds", "instrument_ids")
 FILLED = ("title", "url", "body", *(c.name for c in OBJECT_COLUMNS))
@@ -100,7 +95,7 @@ ENTITY = r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);"
 @news.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
     plain = received.with_columns(
-        plain_text("title"), plain_text("body"), pl.col("published_at").fill_null(pl.col("event_time")),
+        common.known_at(), plain_text("title"), plain_text("body"), pl.col("published_at").fill_null(pl.col("event_time")),
         instrument_ids=pl.lit(None, pl.List(pl.String)),
     )  # fmt: skip
     return folded(plain)

@@ -6,6 +6,7 @@ Here: what a message is, and how one is identified. Not here: formats, and how a
 import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Rows, Stream, Table, Text, TextList, Timestamp
+from quantlake.datasets.alt import common
 
 KEY = ("source", "message_id")
 MESSAGE = (
@@ -57,14 +58,11 @@ social = Table(
     columns=(*MESSAGE, Column("instrument_ids", TextList, "Ours of its symbols, as of publication, sorted; empty where none is known.", null=True)),
     checks=(
         Rows("hashed", ~pl.col("author_hash").str.contains("^[0-9a-f]{64}$"), "whose author is no hash", ("message_id",)),
-        Rows(
-            "published_in_future", pl.col("published_at") - pl.col("known_at") > pl.duration(minutes=5), "published in the future",
-            ("message_id", "published_at", "known_at"), blocking=False,
-        ),
+        common.IN_TIME,
     ),
-)  # fmt: skip
+)
 
 
 @social.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(pl.col("symbols").list.unique().list.sort(), instrument_ids=pl.lit([], pl.List(pl.String)))
+    return received.with_columns(common.known_at(), pl.col("symbols").list.unique().list.sort(), instrument_ids=pl.lit([], pl.List(pl.String)))
