@@ -48,12 +48,12 @@ class Resident(Protocol):
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="binance, coinbase or kraken; edgar with --config.")],
+    source: Annotated[str, typer.Argument(help="binance, coinbase or kraken; edgar or feeds with --config.")],
     symbols: Annotated[str, typer.Option(help="BTC-USD,ETH-USD: base and quote, whatever the exchange's own spelling.")] = "",
     channels: Annotated[str, typer.Option(help="Of trades,ticker,book; default all.")] = "trades,ticker,book",
     url: Annotated[str | None, typer.Option(help="The websocket's address, wss://host[:port]; default the exchange's public one.")] = None,
     rest_url: Annotated[str | None, typer.Option(help="The REST interface's, https://host[:port] (binance: book snapshots).")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of a source that is asked (edgar): what of it, how often, as whom.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of a source that is asked (edgar, feeds): what of it, how often, as whom.")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust instead of the system's.")] = None,
     seconds: Annotated[float | None, typer.Option("--for", min=0.1, help="End after so many seconds; default: go on until Ctrl-C or SIGTERM.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="At the end, one object instead of a line.")] = False,
@@ -72,7 +72,7 @@ def ingest(
             raise QuantLakeError(f"what to ask {source} for stands in a file: quantlake ingest {source} --config FILE")
         plan = polling.plan(source, config)
         send, trust = sending(platform(), plan.streams), trusting(ca_file)
-        _resident(source, lambda say: polling.Poller(plan, send, say, trust), plan.told, seconds, as_json)
+        _resident(source, lambda say: polling.Poller(plan, send, platform().objects.put, say, trust), plan.told, seconds, as_json)
         return
     if config is not None:
         raise QuantLakeError(f"--config is for {', '.join(polling.SOURCES)}; of an exchange write --symbols and --channels")
