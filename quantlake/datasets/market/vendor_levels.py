@@ -24,6 +24,7 @@ UNIT_TOLERANCE = 0.5  # log: beside a change of unit the price itself may move b
 LEAST_SPLIT = math.log(1.2)  # smaller splits are lost in what prices do by themselves
 SPLIT_TOLERANCE = 0.3  # of the split's log ratio, for the price's own move
 TIMES_VOLATILITY = 4.0  # a split within so many times the usual move is lost in it
+STEPS_OF_DIVIDENDS = (0.2, 1.0)  # of adj_close
 SPLIT_DAYS = 21  # ex-date, payment and a vendor's own doing lie within three weeks
 HOLDS_ROWS = 3
 EXCURSION_DAYS = 60
@@ -67,21 +68,17 @@ def _jumps(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _split_jumps(rows: pl.DataFrame) -> pl.DataFrame:
-    """Moves by the ratio of a split nearby. A dividend that explains a move, or hides one, is taken out by the adjusted close's step."""
+    """Moves by the ratio of a split nearby, without what adj_close says of a dividend: that may look like a split, or hide one."""
     ratio = pl.col("split").log()
     splits = rows.filter(ratio.abs() >= LEAST_SPLIT).select(*SERIES, ratio=ratio.abs(), split_at="bar_start")
-    net = pl.when(pl.col("step").is_between(0.2, 1)).then(pl.col("move") - pl.col("step").log()).otherwise("move")
-    moved = rows.select(*AT, "move", "volatility", net=net).filter(pl.max_horizontal(pl.col("move").abs(), pl.col("net").abs()) > LEAST_SPLIT / 2)
-    near = (
-        moved.join(splits, on=SERIES)
-        .filter((pl.col("bar_start") - pl.col("split_at")).abs() <= pl.duration(days=SPLIT_DAYS))
-        .filter(pl.col("ratio") >= TIMES_VOLATILITY * pl.col("volatility"))
-    )
-    misfits = [(pl.col(m).abs() - pl.col("ratio")).abs() for m in ("move", "net")]
-    signed = pl.when(misfits[0] <= misfits[1]).then("move").otherwise("net").sign()
-    return near.with_columns(misfit=pl.min_horizontal(misfits)).filter(pl.col("misfit") <= SPLIT_TOLERANCE * pl.col("ratio")).select(
-        *AT, jump=(signed * (pl.col("ratio") * MILLION).round()).cast(pl.Int64), misfit="misfit"
-    )  # fmt: skip
+    paid = pl.when(pl.col("step").is_between(*STEPS_OF_DIVIDENDS)).then(pl.col("step").log()).otherwise(0.0)
+    moves = rows.select(*AT, "volatility", move=pl.col("move") - paid).filter(pl.col("move").abs() > LEAST_SPLIT / 2)
+    misfit = (pl.col("move").abs() - pl.col("ratio")).abs()
+    near = (pl.col("bar_start") - pl.col("split_at")).abs() <= pl.duration(days=SPLIT_DAYS)
+    told = pl.col("ratio") >= TIMES_VOLATILITY * pl.col("volatility")
+    jump = (pl.col("move").sign() * (pl.col("ratio") * MILLION).round()).cast(pl.Int64)
+    fitting = moves.join(splits, on=SERIES).filter(near & told & (misfit <= SPLIT_TOLERANCE * pl.col("ratio")))
+    return fitting.select(*AT, jump=jump, misfit=misfit)
 
 
 def _judged(rows: pl.DataFrame) -> pl.DataFrame:
