@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     catalog_warehouse: str = Field("", description="s3://bucket/prefix, or the REST catalog's warehouse name.")
     catalog_token: SecretStr = SecretStr("")
     catalog_credential: SecretStr = Field(SecretStr(""), description="REST catalog's OAuth2 client, as id:secret; instead of a token.")
+    objects_location: str = Field("", description="s3://bucket/prefix above objects/; empty: the warehouse, where that is an address.")
     catalog_properties: dict[str, str] = Field(default_factory=dict, repr=False, description="Further pyiceberg properties, as JSON.")
 
     clickhouse_host: str = Field("", description="host of the ClickHouse server; `embedded`: none, rollups are built in process and lie in the home.")
@@ -58,6 +59,9 @@ class Settings(BaseSettings):
 
     postgres_dsn: SecretStr = Field(SecretStr(""), description="postgresql://... of the database with pgvector.")
     redis_connection: SecretStr = Field(SecretStr(""), description="host:port,ssl=true,password=... as Feast spells it.")
+    author_secret: SecretStr = Field(
+        SecretStr(""), description="32 characters or more, with which authors' ids are hashed; embedded and empty: the home makes its own."
+    )
     openlineage_url: str = Field("", description="Marquez or OpenMetadata; empty: a file in the home.")
 
     @field_validator("kafka_bootstrap", "clickhouse_host")
@@ -66,6 +70,13 @@ class Settings(BaseSettings):
         """A secret in one would be shown wherever the address is."""
         if "@" in value or "/" in value:
             raise ValueError("write host or host:port alone: no scheme, user or password, which have settings of their own")
+        return value
+
+    @field_validator("author_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < 32:
+            raise ValueError("write 32 characters or more: ids are few enough to be tried with every short one")
         return value
 
     @field_validator("registry_url", "catalog_uri", "openlineage_url")

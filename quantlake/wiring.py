@@ -10,8 +10,9 @@ from typing import Any
 from quantlake.contract import QuantLakeError
 from quantlake.contract.catalog import Catalog, discover
 from quantlake.contract.history import require_compatible
-from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Olap, Quality, Registry, VectorStore
+from quantlake.ports import Broker, FeatureStore, Lake, Lineage, Objects, Olap, Quality, Registry, VectorStore
 from quantlake.settings import Settings, load
+from quantlake.sources.authors import Authors
 
 IN_PROCESS = "embedded"  # a ClickHouse host: none
 
@@ -66,6 +67,18 @@ class Adapters:
         return found
 
     @cached_property
+    def objects(self) -> Objects:
+        s = self.settings
+        found: Objects
+        if self.embedded:
+            found = _adapter("lake.objects:FolderObjects")(s.root / "lake")
+        else:
+            warehouse = self._needed("catalog_warehouse")
+            location = s.objects_location or (warehouse if "://" in warehouse else self._needed("objects_location"))
+            found = _adapter("lake.objects:StoreObjects")(location, s.catalog_properties)
+        return found
+
+    @cached_property
     def olap(self) -> Olap:
         clickhouse, s = _adapter("olap.clickhouse:ClickHouse"), self.settings
         found: Olap
@@ -107,6 +120,14 @@ class Adapters:
         openlineage, url = _adapter("lineage.openlineage:OpenLineage"), self.settings.openlineage_url
         found: Lineage = openlineage.to_url(url) if url else openlineage.to_file(self.settings.root / "lineage" / "events.jsonl")
         return found
+
+    @cached_property
+    def authors(self) -> Authors:
+        """What is kept of authors."""
+        s = self.settings
+        if self.embedded and not s.author_secret.get_secret_value():
+            return Authors(lambda: str(_adapter("secrets:kept")(s.root / "secrets" / "author", s.locks / "author-secret")))
+        return Authors(lambda: self._needed("author_secret"))
 
     def _needed(self, name: str) -> str:
         value = getattr(self.settings, name)

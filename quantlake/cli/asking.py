@@ -1,4 +1,4 @@
-"""Commands that ask: sql, audit, fingerprint."""
+"""Commands that ask: sql, audit, fingerprint, object."""
 
 import csv
 import sys
@@ -128,6 +128,11 @@ def _tell(found: "Sequence[Audited]") -> None:
             where = f"{part.topic} partition {part.partition} offset {mismatch.offset}"
             show.out.print(f"{where}: the row differs from its record in {', '.join(mismatch.columns)}", **PLAIN)
     show.out.print("clean" if all(part.clean for part in found) else "NOT clean", highlight=False)
+
+
+def object_(uri: Annotated[str, typer.Argument(help="A row's object_uri: objects/ab/ab...")]) -> None:
+    """Write a document that a row names, as it was received, to standard output."""
+    sys.stdout.buffer.write(platform().objects.get(uri))
 
 
 def fingerprint(

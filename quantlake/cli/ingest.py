@@ -1,4 +1,5 @@
-"""The command that receives what an exchange sends, on and on: a live line, a file that says how it stands, a clean end."""
+"""The command that receives what exchanges send and asks for what others publish, on and on: a live line, a file that says how it
+stands, a clean end."""
 
 import asyncio
 import contextlib
@@ -8,25 +9,24 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.live import Live
 from rich.text import Text
 
 from quantlake.cli import show
-from quantlake.contract import QuantLakeError
+from quantlake.contract import QuantLakeError, Stream
 from quantlake.wiring import Adapters, catalog, embedded_broker, platform
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from quantlake.ports import Broker
-    from quantlake.sources.live.client import Client
     from quantlake.sources.live.stats import Stats
 
 STREAM = "market/exchange_messages"
@@ -36,30 +36,65 @@ FILE_SECONDS = 1.0
 RATE_SECONDS = 10.0
 
 
+class Resident(Protocol):
+    """What runs until it is stopped, and counts."""
+
+    @property
+    def stats(self) -> "Stats": ...
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
 def ingest(
-    venue: Annotated[str, typer.Argument(help="binance, coinbase or kraken.")],
+    source: Annotated[str, typer.Argument(help="binance, coinbase or kraken; edgar or feeds with --config.")],
     symbols: Annotated[str, typer.Option(help="BTC-USD,ETH-USD: base and quote, whatever the exchange's own spelling.")] = "",
     channels: Annotated[str, typer.Option(help="Of trades,ticker,book; default all.")] = "trades,ticker,book",
     url: Annotated[str | None, typer.Option(help="The websocket's address, wss://host[:port]; default the exchange's public one.")] = None,
     rest_url: Annotated[str | None, typer.Option(help="The REST interface's, https://host[:port] (binance: book snapshots).")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of a source that is asked (edgar, feeds): what of it, how often, as whom.")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust instead of the system's.")] = None,
     seconds: Annotated[float | None, typer.Option("--for", min=0.1, help="End after so many seconds; default: go on until Ctrl-C or SIGTERM.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="At the end, one object instead of a line.")] = False,
 ) -> None:
-    """Receive an exchange's public messages and send each, verbatim, to Kafka as raw/market/exchange_messages; at the end deliver the rest.
+    """Receive an exchange's public messages, or what a source publishes, and send each to Kafka as it came; at the end deliver the rest.
 
-    A connection that ends or falls silent is opened again; a gap in a book asks for a new snapshot. Exit 1 if anything could not be delivered.
+    A connection that ends or falls silent is opened again; a gap in a book asks for a new snapshot; a document is asked for again after its
+    time, and what is new in it sent. Exit 1 if anything could not be delivered.
     """
+    from quantlake.sources.live import polling
     from quantlake.sources.live import venue as live
-    from quantlake.sources.live.client import Client
+    from quantlake.sources.live.client import Client, trusting
 
-    found = live.venue(venue)
+    if source in polling.SOURCES:
+        if config is None:
+            raise QuantLakeError(f"what to ask {source} for stands in a file: quantlake ingest {source} --config FILE")
+        plan = polling.plan(source, config)
+        send, trust = sending(platform(), plan.streams), trusting(ca_file)
+        _resident(source, lambda say: polling.Poller(plan, send, platform().objects.put, say, trust), plan.told, seconds, as_json)
+        return
+    if config is not None:
+        raise QuantLakeError(f"--config is for {', '.join(polling.SOURCES)}; of an exchange write --symbols and --channels")
+    found = live.venue(source)
     wanted = live.wanted(found, symbols, live.channels(channels))
-    adapters = platform()
+    stream = catalog().stream(STREAM)
+    sends = sending(platform(), (stream,))
+    told = {"symbols": sorted({w.symbol for group in wanted for w in group}), "channels": channels}
+    _resident(
+        source, lambda say: Client(found, wanted, lambda rows: sends(stream, rows), say, url=url, rest_url=rest_url, ca_file=ca_file),
+        told, seconds, as_json,
+    )  # fmt: skip
+
+
+def _resident(
+    name: str, opened: Callable[[Callable[[str], None]], Resident], settings: Mapping[str, Any], seconds: float | None, as_json: bool
+) -> None:
+    """A client from start to end, on screen and in its state file. Raises ``QuantLakeError`` where something was not delivered."""
+    told: dict[str, Any] = {"venue": name, **settings, "pid": os.getpid()}
     with _screen() as screen:
-        client = Client(found, wanted, sending(adapters), screen.say, url=url, rest_url=rest_url, ca_file=ca_file)
-        told: dict[str, Any] = {"venue": venue, "symbols": sorted({w.symbol for group in wanted for w in group}), "channels": channels, "pid": os.getpid()}
-        with announced(adapters.settings.run, venue) as announce:
+        client = opened(screen.say)
+        with announced(platform().settings.run, name) as announce:
             asyncio.run(_run(client, screen, lambda: announce(told | client.stats.shown()), seconds))
         stats = client.stats
         screen.update(stats, last=not as_json)
@@ -70,7 +105,7 @@ def ingest(
         raise QuantLakeError(f"{stats.lost:,} of {stats.messages:,} messages were received and not acknowledged by the broker{why}")
 
 
-async def _run(client: "Client", screen: "Screen", announce: Callable[[], None], seconds: float | None) -> None:
+async def _run(client: Resident, screen: "Screen", announce: Callable[[], None], seconds: float | None) -> None:
     """The client, until a signal or the time; a second signal does not wait for the broker."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -101,14 +136,14 @@ async def _run(client: "Client", screen: "Screen", announce: Callable[[], None],
         await asyncio.gather(looking, return_exceptions=True)
 
 
-def sending(adapters: Adapters) -> "Callable[[pa.Table], int]":
-    """What sends rows of the stream. Raises ``QuantLakeError`` now, before anything is received, where topic or subject are not there."""
+def sending(adapters: Adapters, streams: Sequence[Stream]) -> "Callable[[Stream, pa.Table], int]":
+    """What sends rows of the streams. Raises ``QuantLakeError`` now, before anything is received, where a topic or subject is not there."""
     from quantlake.contract.wire import subject
     from quantlake.sources.publish import send
 
-    stream = catalog().stream(STREAM)
-    adapters.broker.partitions(stream.topic)
-    adapters.registry.latest(subject(stream))
+    for stream in streams:
+        adapters.broker.partitions(stream.topic)
+        adapters.registry.latest(subject(stream))
 
     def broker() -> "Broker":
         """The broker of now: an embedded one that was started again has another address."""
@@ -116,7 +151,7 @@ def sending(adapters: Adapters) -> "Callable[[pa.Table], int]":
             vars(adapters).pop("broker", None)
         return adapters.broker
 
-    return lambda rows: send(broker(), adapters.registry, stream, rows)
+    return lambda stream, rows: send(broker(), adapters.registry, stream, rows)
 
 
 @contextmanager
@@ -169,7 +204,7 @@ class Screen:
         broker = f"; NOT DELIVERED: {stats.trouble}" if stats.trouble else ""
         text = (
             f"{stats.messages:,} messages, {stats.acknowledged:,} acknowledged; {rate:,.0f} messages/s; lag {stats.lag_seconds:.1f} s; "
-            f"{stats.connections} connections, {stats.reconnects:,} reconnects, {stats.gaps:,} gaps, {stats.errors:,} errors{broker}"
+            f"{stats.state}{broker}"
         )
         if last:
             print(text, flush=True)

@@ -22,6 +22,7 @@ contract.command("diff")(contracts.diff)
 contract.command("register")(contracts.register)
 app.add_typer(bench, name="bench")
 app.command("land")(landing.land_)
+app.command("object")(asking.object_)
 for command in (
     running.demo, servers.up, servers.dev, servers.env, sending.produce, sending.simulate, sending.replay, ingest.ingest, reference.calendars, running.refresh, running.backfill,
     asking.sql, bars.bars, bars.plot, asking.audit, letters.deadletters, asking.fingerprint, state.status, state.why,

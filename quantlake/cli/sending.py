@@ -73,7 +73,7 @@ def replay_paths(adapters: Adapters, paths: list[Path]) -> int:
     from quantlake.sources import replay as replayer
     from quantlake.sources.publish import send
 
-    planned = replayer.plan(paths)
+    planned = replayer.plan(paths, adapters.authors.hashed)
     _ = adapters.broker
     with show.progress() as bar:
         task = bar.add_task("replaying", total=len(planned.files))
@@ -83,7 +83,9 @@ def replay_paths(adapters: Adapters, paths: list[Path]) -> int:
             if whole:
                 bar.console.print(f"{path}: {records:,} records", highlight=False, soft_wrap=True)
 
-        sent = replayer.replay(planned, lambda stream, rows: send(adapters.broker, adapters.registry, stream, rows), told)
+        sent = replayer.replay(
+            planned, lambda stream, rows: send(adapters.broker, adapters.registry, stream, rows), adapters.objects.put, told
+        )
     for stream, records in sent.items():
         show.out.print(f"{stream.topic}: {records:,} records", highlight=False)
     if planned.no_format:

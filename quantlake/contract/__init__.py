@@ -15,12 +15,13 @@ from quantlake.contract.datasets import (
     Table,
     View,
 )
+from quantlake.contract.documents import OBJECT_COLUMNS, Document
 from quantlake.contract.errors import QuantLakeError
 from quantlake.contract.sessions import Sessions
 from quantlake.contract.types import Boolean, Bytes, Date, Float, Integer, Price, Size, Text, TextList, Timestamp, Type, Vector
 
 __all__ = [
-    "BROKER_COLUMNS", "PARTITION_DATE", "SOURCE_COLUMNS", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
-    "EmbeddingIndex", "FeatureView", "Float", "Input", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Rows", "Sessions", "Size", "Stream",
+    "BROKER_COLUMNS", "OBJECT_COLUMNS", "PARTITION_DATE", "SOURCE_COLUMNS", "Boolean", "Built", "Bytes", "Check", "Column", "Dataset", "Date", "Derived",
+    "Document", "EmbeddingIndex", "FeatureView", "Float", "Input", "Integer", "Ordered", "Price", "QuantLakeError", "Rollup", "Rows", "Sessions", "Size", "Stream",
     "Table", "TableSpec", "Text", "TextList", "Timestamp", "Type", "Vector", "View",
 ]

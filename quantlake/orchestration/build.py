@@ -21,7 +21,7 @@ from quantlake.contract.fingerprint import EMPTY, fingerprints
 from quantlake.contract.suites import EQUALS_DERIVED, SCHEMA, check_names
 from quantlake.landing.audit import COORDINATES
 from quantlake.landing.logs import Logs
-from quantlake.orchestration.inputs import Versions, seen
+from quantlake.orchestration.inputs import Versions, deciding, seen
 from quantlake.ports import CheckResult, PartitionStore, Platform
 
 CHUNK_ROWS = 500_000  # input rows held at once: 0.6 GB of trades
@@ -215,7 +215,7 @@ def _read_inputs(
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
         found = {} if read.by_row else fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
         rows = seen(read, stored)
-        versions.add(read, {d: f.hash for d, f in found.items()}, rows)
+        versions.add(read, {d: f.hash for d, f in found.items()}, deciding(read, platform, stored))
         snapshots[i.path] = snapshot_id
         if isinstance(i, Stream):
             for day, spans in offsets_of(stored).items():

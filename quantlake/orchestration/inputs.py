@@ -6,6 +6,7 @@ comparing versions (``staleness``).
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
@@ -13,7 +14,6 @@ import pyarrow as pa
 
 from quantlake.contract import Input, Table
 from quantlake.contract.columns import Column
-from quantlake.contract.datasets import SUPERSEDED_AT
 from quantlake.contract.fingerprint import EMPTY, Fingerprint, row_fingerprints
 from quantlake.contract.versions import across, latest
 from quantlake.ports import Platform
@@ -30,7 +30,7 @@ class Versions:
         self.made: set[date] = set()
 
     def add(self, read: Input, versions: Mapping[date, str], rows: pa.Table | None = None) -> None:
-        """``versions``: those of the input's own dates; ``rows``: its rows as ``seen``, where they decide (``read.by_row``)."""
+        """``versions``: those of the input's own dates; ``rows``: those of ``deciding``."""
         for day, version in _versions_of(read, self._dates, versions, rows).items():
             before = self.of[day].get(read.dataset.path)  # a dataset may be read twice
             self.of[day][read.dataset.path] = version if before is None else f"{before} {version}".strip()
@@ -48,9 +48,11 @@ def _versions_of(read: Input, dates: Collection[date], versions: Mapping[date, s
     return {d: _summed(sums) for d, sums in _windows(read, sorted(dates), held)}
 
 
-def deciding(read: Input, platform: Platform) -> pa.Table | None:
-    """The rows by which dates are told apart; None where they are not needed."""
-    return seen(read, platform.lake.read(read.dataset.spec)) if read.by_row else None
+def deciding(read: Input, platform: Platform, stored: pa.Table | None = None) -> pa.Table | None:
+    """The rows by which dates are told apart, the latest ones; None where they are not needed. ``stored``: the table, where it was read."""
+    if not read.by_row:
+        return None
+    return seen(replace(read, versions=False), platform.lake.read(read.dataset.spec) if stored is None else stored)
 
 
 def seen(read: Input, stored: pa.Table) -> pa.Table:
@@ -112,7 +114,8 @@ def _by_rows(read: Input, dates: Collection[date], rows: pa.Table) -> dict[date,
 
 
 def _columns(read: Input) -> tuple[Column, ...]:
-    return (*read.dataset.fingerprint_columns, *((SUPERSEDED_AT,) if read.versions else ()))
+    """Of two dates on which a row holds, neither is told apart by how long it does, nor by since when that is known."""
+    return tuple(c for c in read.dataset.fingerprint_columns if c.name not in (read.since, read.until, read.on, "known_at", "partition_date"))
 
 
 def _md5(text: str) -> str:

@@ -111,10 +111,10 @@ class _Runs:
             self._observe(dataset, outcome)
 
     def drain(self, streams: Sequence[Stream]) -> None:
-        """Land what is pending of these streams."""
-        if streams:
-            today = datetime.now(UTC).date()
-            self.run(Work(tuple(streams), today, today), drain=True)
+        """Land what is pending of these streams; a run has one partitioning, so one start."""
+        today = datetime.now(UTC).date()
+        for start in sorted({s.start for s in streams}):
+            self.run(Work(tuple(s for s in streams if s.start == start), today, today), drain=True)
 
     def run(self, work: Work, drain: bool = False) -> None:
         # which dates are built is known in the step only, so no check is planned on any; each is evaluated all the same

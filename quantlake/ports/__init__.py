@@ -12,6 +12,7 @@ from quantlake.ports.stores import (
     Files,
     Lake,
     Maintained,
+    Objects,
     Olap,
     PartitionStore,
     StaleWriterError,
@@ -20,5 +21,5 @@ from quantlake.ports.stores import (
 
 __all__ = [
     "Appender", "Batch", "Broker", "CheckResult", "Commit", "FeatureStore", "Files", "Lake", "Last", "Lineage", "LineageEvent", "LogBrokenError", "LostRange",
-    "Maintained", "Message", "Olap", "PartitionStore", "Platform", "Quality", "Records", "Registry", "StaleWriterError", "UnknownSchemaError", "VectorStore",
+    "Maintained", "Message", "Objects", "Olap", "PartitionStore", "Platform", "Quality", "Records", "Registry", "StaleWriterError", "UnknownSchemaError", "VectorStore",
 ]

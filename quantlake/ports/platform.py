@@ -6,7 +6,7 @@ from quantlake.ports.broker import Broker
 from quantlake.ports.lineage import Lineage
 from quantlake.ports.quality import Quality
 from quantlake.ports.registry import Registry
-from quantlake.ports.stores import FeatureStore, Lake, Olap, VectorStore
+from quantlake.ports.stores import FeatureStore, Lake, Objects, Olap, VectorStore
 
 
 class Platform(Protocol):
@@ -16,6 +16,8 @@ class Platform(Protocol):
     def registry(self) -> Registry: ...
     @property
     def lake(self) -> Lake: ...
+    @property
+    def objects(self) -> Objects: ...
     @property
     def olap(self) -> Olap: ...
     @property

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import FeatureView, QuantLakeError, TableSpec
+from quantlake.contract import Document, FeatureView, QuantLakeError, TableSpec
 
 
 class PartitionStore(Protocol):
@@ -157,6 +157,18 @@ class Lake(PartitionStore, Protocol):
         Holds ``lock``. Rows, properties and what other machines commit meanwhile stay. An absent table has nothing to free.
         Raises ``QuantLakeError`` where another writer was in the way; then nothing was done.
         """
+        ...
+
+
+class Objects(Protocol):
+    """Documents under the hash of their content, in the lake's folder or bucket. Who sends a row that names one keeps it first."""
+
+    def put(self, document: Document) -> None:
+        """Keep a document, whole or not at all; one that is there stays. Raises ``QuantLakeError`` where it cannot be written."""
+        ...
+
+    def get(self, uri: str) -> bytes:
+        """The bytes of ``Document.uri``. Raises ``QuantLakeError``: no such address, none there, or not the bytes that were kept."""
         ...
 
 

@@ -15,10 +15,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantlake.contract import QuantLakeError, Stream
+from quantlake.contract import Document, QuantLakeError, Stream
 from quantlake.contract.wire import wire_arrow
 
 Rows = Iterator[tuple[Stream, pa.Table]]
+Read = Iterator[tuple[Stream, pa.Table] | Document]
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Importer:
     """A known format: its name for people, and how one file is read.
 
     ``read`` gives streams and tables of their columns (``wire_arrow``): the file's records in its order, those of one stream in one or
-    more tables. It checks the whole file before the first table: ``QuantLakeError``, naming file, line and what was found, is raised
-    then or never.
+    more tables; and, before the rows that name them, documents to be kept. It checks the whole file before the first of all these:
+    ``QuantLakeError``, naming file, line and what was found, is raised then or never.
     """
 
     name: str
-    read: Callable[[Path], Rows]
+    read: Callable[[Path], Read]
 
 
 Recognised = Importer | str | None

@@ -44,18 +44,19 @@ def cells(lines: pl.Series, patterns: Mapping[str, str], where: str, first_line:
     return split
 
 
-def exact(text: pl.Series, where: str, shift: int = 0, first_line: int = 1, floats: bool = False) -> pl.Series:
+def exact(text: pl.Series, where: str, shift: int = 0, first_line: int = 1, floats: bool = False, record: str = "line") -> pl.Series:
     """Numbers (``NUMBER``, or null) divided by 10^shift, exactly, as decimal(38,18).
 
     ``floats``: a number of ``FLOAT_DIGITS`` is the text of a 64-bit float, which is inexact itself; what of it lies beyond the 18th decimal
-    place is rounded half to even. Raises ``QuantLakeError`` naming the line of a number that decimal(38,18) cannot hold.
+    place is rounded half to even. Raises ``QuantLakeError`` naming the line (what the file's records are called) of a number that
+    decimal(38,18) cannot hold.
     """
     plain = rf"^-?[0-9]{{1,16}}(\.[0-9]{{1,{18 - shift}}})?$"
     other = ~text.str.contains(plain).fill_null(True)
     if not other.any():
         return decimals(text, shift)
     values = decimals(pl.select(pl.when(~other).then(text)).to_series(), shift)
-    read = _wide(text.filter(other), where, shift, other.arg_true() + first_line, floats)
+    read = _wide(text.filter(other), f"{where} {record}", shift, other.arg_true() + first_line, floats)
     return pl.Series(values=pc.replace_with_mask(_arrow(values).cast(pa.decimal128(38, 18)), _arrow(other), read))
 
 
@@ -68,14 +69,14 @@ def _wide(text: pl.Series, where: str, shift: int, line_numbers: pl.Series, floa
     text = text.set(significant == 0, "0")
     exponent = parts["exponent"].cast(pl.Int64).fill_null(0).set(significant == 0, 0)
     for row in (significant - fraction.str.len_bytes().cast(pl.Int64) + exponent > INTEGER_DIGITS + shift).arg_true().head(1):
-        raise QuantLakeError(f"{where} line {line_numbers[row]}: {text[row]} is too large for decimal(38,18)")
+        raise QuantLakeError(f"{where} {line_numbers[row]}: {text[row]} is too large for decimal(38,18)")
     tiny = fraction.str.len_bytes().cast(pl.Int64) - exponent > wide_places
     wide = pc.cast(_arrow(pl.select(pl.when(~tiny).then(text)).to_series()), pa.decimal256(WIDE_DIGITS, wide_places))
     rounded = pc.round(wide, ndigits=places, round_mode="half_to_even")
     lost = pl.Series(values=pc.not_equal(wide, rounded)).fill_null(True)
     excused = ~tiny & (significant.is_between(*FLOAT_DIGITS)) if floats else pl.Series([False]).new_from_index(0, len(text))
     for row in (lost & ~excused).arg_true().head(1):
-        raise QuantLakeError(f"{where} line {line_numbers[row]}: decimal(38,18) cannot hold {text[row]} exactly")
+        raise QuantLakeError(f"{where} {line_numbers[row]}: decimal(38,18) cannot hold {text[row]} exactly")
     return relabelled(pc.cast(rounded, pa.decimal128(38, places)))
 
 

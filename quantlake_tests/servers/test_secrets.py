@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 DAY = "2024-03-04"
-SECRETS = ("KAFKA_PASSWORD", "REGISTRY_PASSWORD", "CATALOG_TOKEN", "CLICKHOUSE_PASSWORD", "POSTGRES_DSN", "REDIS_CONNECTION", "CATALOG_PROPERTIES")
+SECRETS = ("KAFKA_PASSWORD", "REGISTRY_PASSWORD", "CATALOG_TOKEN", "CLICKHOUSE_PASSWORD", "POSTGRES_DSN", "REDIS_CONNECTION", "CATALOG_PROPERTIES", "AUTHOR_SECRET")
 
 
 class Watched:
@@ -92,6 +92,7 @@ def servers() -> Iterator[Servers]:
 def test_no_secret_is_written_anywhere(servers: Servers, tmp_path: Path) -> None:
     settings = servers.settings()
     settings["QUANTLAKE_CLICKHOUSE_PASSWORD"] = "planted-click-house"
+    settings["QUANTLAKE_AUTHOR_SECRET"] = "planted-secret-of-authors-" + "0" * 16
     home = Path(settings["QUANTLAKE_HOME"])
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("QUANTLAKE_", "DAGSTER_"))}
     watched = Watched(clean | settings | {"DAGSTER_HOME": str(home / "dagster")})

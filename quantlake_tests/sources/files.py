@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import Stream
+from quantlake.contract import Document, Stream
 from quantlake.contract.wire import wire_arrow
-from quantlake.sources.importers import Rows
+from quantlake.sources.importers import Read
 
 EQUITY = "14430270,1815200,283,P,20002020,0\n14450472,1818000.5,500,P,,1"
 CRYPTO = "0,611.78,0.00000001\n86399999,611.9,1.5"
@@ -29,15 +29,20 @@ def zipped_all(path: Path, members: dict[str, str] | dict[str, bytes] | dict[str
     return path
 
 
-def table(stream: Stream, rows: Rows) -> pa.Table:
-    """All rows of a file, which are of this stream and have its types."""
-    parts = list(rows)
-    assert {s.path for s, _ in parts} == {stream.path}
-    assert all(part.schema == wire_arrow(stream) for _, part in parts)
-    return pa.concat_tables([part for _, part in parts])
+def table(stream: Stream, rows: Read) -> pa.Table:
+    """A file's rows of this stream; all have their streams' types, and the documents they name came before them."""
+    parts, kept = [], set()
+    for part in rows:
+        if isinstance(part, Document):
+            kept.add(part.uri)
+        else:
+            parts.append(part)
+            assert kept >= set(part[1].column("object_uri").drop_null().to_pylist() if "object_uri" in part[1].column_names else ())
+    assert all(part.schema == wire_arrow(s) for s, part in parts)
+    return pa.concat_tables([part for s, part in parts if s is stream])
 
 
-def frame(stream: Stream, rows: Rows) -> pl.DataFrame:
+def frame(stream: Stream, rows: Read) -> pl.DataFrame:
     return pl.DataFrame(table(stream, rows))
 
 

@@ -22,7 +22,7 @@ def replayed(*paths: Path, sent: Sent | None = None) -> Sent:
         sent.append((stream.path, rows))
         return len(rows)
 
-    replay.replay(replay.plan(paths), send)
+    replay.replay(replay.plan(paths), send, lambda document: None)
     return sent
 
 
@@ -44,7 +44,7 @@ def test_a_folder_is_replayed_in_order_and_the_rest_is_listed(tmp_path: Path) ->
         ".csv file": ["table.csv"], "LEAN option minute bars of trades": ["20131007_trade.zip"], "file without a suffix": ["plain"],
     }
     heard: list[tuple[str, int, bool]] = []
-    counts = replay.replay(planned, lambda stream, rows: rows.num_rows, lambda path, n, whole: heard.append((path.name, n, whole)))
+    counts = replay.replay(planned, lambda stream, rows: rows.num_rows, lambda document: None, lambda path, n, whole: heard.append((path.name, n, whole)))
     assert {stream.path: n for stream, n in counts.items()} == {"raw/alt/news": 1, "raw/market/trades": 2}
     assert heard == [("feed.json", 1, False), ("feed.json", 1, True), ("20131007_trade.zip", 2, False), ("20131007_trade.zip", 2, True)]
 

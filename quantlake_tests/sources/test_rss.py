@@ -7,8 +7,11 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quantlake.contract import QuantLakeError
+from quantlake.contract.versions import versioned
 from quantlake.datasets.alt import news
 from quantlake.sources import rss
 from quantlake_tests.recorded import recorded
@@ -31,8 +34,11 @@ def test_the_recorded_feeds_are_read_whole() -> None:
     assert (len(files), len(frame)) == (14, 237)
     assert dict(frame.group_by("source").len().iter_rows()) == {"nasdaq": 120, "seeking_alpha": 97, "yahoo_finance": 20}
     assert frame["guid"].n_unique() == 225
-    versions = news.curate(frame.lazy()).select(*news.news.key, *news.news.business_columns).unique().collect()
-    assert len(versions) == 226  # one article has its ticker in one of two feeds
+    versions = versioned(news.curate(frame.lazy().with_columns(_timestamp="known_at")).select(c.name for c in news.news.columns), news.news)
+    newest = versions.filter(pl.col("superseded_at").is_null())
+    assert (len(versions), len(newest)) == (237, 225)  # no copy tells nothing new: at least another feed
+    assert newest.filter(pl.col("feeds").list.len() > 1).height == 12
+    assert frame["object_uri"].null_count() == frame["body"].null_count()
     assert frame.filter(pl.col("source_records") != pl.len().over("source_name", "partition_date")).is_empty()
 
 
@@ -94,13 +100,27 @@ def test_other_json_is_not_rss(tmp_path: Path) -> None:
         assert rss.recognise(tmp_path / "x.json") is None
 
 
-def test_curated_text_is_plain() -> None:
-    received = pl.LazyFrame({
-        "title": ["P/E &lt; 5 &amp;amp; more", "b"],
-        "body": ["<p>Hi <b>the</b>re&#39;s&#x20AC;</p><br/>you<script>no()</script>", " &nbsp; "],
-        "tickers": [["FB", "FB", "A"], []],
-    })
-    assert news.curate(received).collect().to_dicts() == [
-        {"title": "P/E < 5 &amp; more", "body": "Hi there's€ you", "tickers": ["FB", "A"]},
-        {"title": "b", "body": None, "tickers": []},
-    ]
+def test_half_a_character_and_deep_nesting_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(QuantLakeError, match=r"feed\.json item 1: title has half of a character"):
+        items(feed(tmp_path, ITEM | {"title": "a\ud83d"}))
+    (tmp_path / "deep.json").write_text('[{"pubDate": ' + "[" * 100_000)
+    with pytest.raises(QuantLakeError, match=r"deep\.json is nested too deeply"):
+        items(tmp_path / "deep.json")
+
+
+field = st.sampled_from(["", "A", "https://www.nasdaq.com/a", "Wed, 05 Aug 2020 20:47:04 -0400", "Wed, 05 Aug 2020 20:47:04"])
+records = st.fixed_dictionaries({}, optional={name: field | st.none() | st.just(1) for name in rss.TEXTS})
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(records, max_size=4), st.integers(0, 40))
+def test_rows_are_the_records_or_the_file_is_refused(tmp_path_factory: pytest.TempPathFactory, told: list[dict[str, object]], cut: int) -> None:
+    path = tmp_path_factory.mktemp("rss") / "feed.json"
+    text = json.dumps([ITEM, *(ITEM | record for record in told)], indent=1)
+    path.write_text(text[: len(text) - cut])
+    try:
+        numbers, refused = items(path)["line_number"].to_pylist(), ""
+    except QuantLakeError as error:
+        numbers, refused = [], str(error)
+    assert str(path) in refused if refused else numbers == list(range(1, len(told) + 2))
+    assert refused or not cut

@@ -31,8 +31,8 @@ class Client:
         url: str | None = None, rest_url: str | None = None, ca_file: Path | None = None, tuning: Tuning | None = None,
     ) -> None:  # fmt: skip
         self._venue, self._wanted, self._send = venue, wanted, send
-        self._url = _encrypted(url or venue.url, "wss", "ws")
-        self._rest_url = _encrypted(rest_url or venue.rest.url, "https", "http") if venue.rest else ""
+        self._url = encrypted(url or venue.url, "wss", "ws")
+        self._rest_url = encrypted(rest_url or venue.rest.url, "https", "http") if venue.rest else ""
         self._trust = trusting(ca_file)
         self._tuning = tuning or Tuning()
         self.stats = Stats()
@@ -79,7 +79,7 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
         raise QuantLakeError(f"--ca-file {ca_file}: {error.strerror or error}; it is to be a PEM file of certificates") from error
 
 
-def _encrypted(url: str, scheme: str, plain: str) -> str:
+def encrypted(url: str, scheme: str, plain: str) -> str:
     """An address, if it may be used: without TLS only on this machine. Raises ``QuantLakeError`` otherwise."""
     try:
         parts = urlsplit(url)

@@ -146,24 +146,8 @@ class Delivery:
             await self._deliver([p for p in some if p.times])
 
     async def _attempt(self, work: Callable[[], int]) -> Exception | None:
-        """Do it in a thread of its own, which nobody waits for at the end; None: it succeeded."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Exception | None] = loop.create_future()
-
-        def report(found: Exception | None) -> None:
-            if not done.done():
-                done.set_result(found)
-
-        def run() -> None:
-            found: Exception | None = None
-            try:
-                work()
-            except Exception as error:
-                found = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
-                loop.call_soon_threadsafe(report, found)
-
-        threading.Thread(target=run, daemon=True, name="delivery").start()
+        """None: it succeeded."""
+        done = started(work)
         began = time.monotonic()
         while not done.done():
             if time.monotonic() - began > self._tuning.slow_seconds and not self._stats.trouble:
@@ -195,6 +179,28 @@ class Delivery:
         self._bytes -= size
         if not self.full:
             self._room.set()
+
+
+def started(work: Callable[[], object]) -> "asyncio.Future[Exception | None]":
+    """Work in a thread of its own, which nobody waits for at the end; gives its error, or None."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Exception | None] = loop.create_future()
+
+    def report(found: Exception | None) -> None:
+        if not done.done():
+            done.set_result(found)
+
+    def run() -> None:
+        found: Exception | None = None
+        try:
+            work()
+        except Exception as error:
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            loop.call_soon_threadsafe(report, found)
+
+    threading.Thread(target=run, daemon=True, name="delivery").start()
+    return done
 
 
 ABANDONED = QuantLakeError("given up")

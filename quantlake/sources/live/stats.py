@@ -43,10 +43,27 @@ class Stats:
         """Age of the oldest message that is not acknowledged; 0 where all are."""
         return max(time.time_ns() - self.oldest, 0) / 1e9 if self.oldest else 0.0
 
+    @property
+    def state(self) -> str:
+        """How it stands beside the messages, in words."""
+        return f"{self.connections} connections, {self.reconnects:,} reconnects, {self.gaps:,} gaps, {self.errors:,} errors"
+
     def shown(self) -> dict[str, Any]:
         """Of JSON's types."""
         times = {name: _time(getattr(self, name)) for name in ("acknowledged_to", "oldest")}
         return vars(self) | times | {"lag_seconds": round(self.lag_seconds, 3)}
+
+
+@dataclass
+class AskedStats(Stats):
+    """Of a client that asks: ``messages`` are rows, ``unchanged`` the requests whose answer was the one before."""
+
+    requests: int = 0
+    unchanged: int = 0
+
+    @property
+    def state(self) -> str:
+        return f"{self.requests:,} requests, {self.unchanged:,} unchanged, {self.errors:,} errors"
 
 
 def _time(nanoseconds: int | None) -> str | None:
