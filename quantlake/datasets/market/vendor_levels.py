@@ -17,10 +17,8 @@ import math
 
 import polars as pl
 
-from quantlake.datasets.market.vendor_series import AT, MILLION, PRICES, SERIES, finding, log, printed, rounded
+from quantlake.datasets.market.vendor_series import AT, MILLION, PRICES, SERIES, UNIT, UNIT_TOLERANCE, finding, log, printed, rounded
 
-UNIT = 100.0
-UNIT_TOLERANCE = 0.5  # log: beside a change of unit the price itself may move by 40 %
 LEAST_SPLIT = math.log(1.2)  # smaller splits are lost in what prices do by themselves
 SPLIT_TOLERANCE = 0.3  # of the split's log ratio, for the price's own move
 TIMES_VOLATILITY = 4.0  # a split within so many times the usual move is lost in it
@@ -36,27 +34,25 @@ def findings(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Rules: ``unit_100x``, ``split_unapplied`` (applied to some rows only, twice, or not). One finding a price.
     """
-    judged = _judged(_jumps(rows))
-    wrong = judged.filter(pl.col("off") != 0).with_columns(right=(-pl.col("off") / MILLION).exp())
+    judged = _judged(_jumps(rows)).with_columns(right=(-pl.col("off") / MILLION).exp())
+    wrong, beside = judged.filter(pl.col("off") != 0), judged.filter((pl.col("off") == 0) & pl.col("mixed"))
+    return judged, pl.concat([_of_prices(wrong, column) for column in PRICES] + [_of_single_price(beside, column) for column in PRICES])
+
+
+def _of_prices(wrong: pl.DataFrame, column: str) -> pl.DataFrame:
     rule = pl.when(pl.col("off").abs() == log(UNIT)).then(pl.lit("unit_100x")).otherwise(pl.lit("split_unapplied"))
     detail = pl.format("{} of the level that holds from {}", printed(1 / pl.col("right")), pl.col("holds_from").dt.date())
-    found = [
-        wrong.select(finding(rule, pl.lit(c), pl.col(c), rounded(pl.col(f"_{c}") * pl.col("right")), pl.col("sure_at"), detail)) for c in PRICES
-    ]
-    return judged, pl.concat([*found, *_single_prices(judged)])
+    expected = rounded(pl.col(f"_{column}") * pl.col("right"))
+    return wrong.select(finding(rule, pl.lit(column), pl.col(column), expected, pl.col("sure_at"), detail))
 
 
-def _single_prices(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Prices that are 100 times the row's others, or a hundredth."""
-    typical = pl.concat_list(f"_{c}" for c in PRICES).list.median()
-    found = []
-    for column in PRICES:
-        ratio = pl.col(f"_{column}") / typical
-        odd = rows.filter((pl.col("off") == 0) & ((ratio.log().abs() - math.log(UNIT)).abs() < UNIT_TOLERANCE))
-        expected = pl.when(ratio > 1).then(pl.col(f"_{column}") / UNIT).otherwise(pl.col(f"_{column}") * UNIT)
-        detail = pl.format("{} of the row's other prices", printed(ratio))
-        found.append(odd.select(finding(pl.lit("unit_100x"), pl.lit(column), pl.col(column), rounded(expected), pl.col("known_at"), detail)))
-    return found
+def _of_single_price(mixed: pl.DataFrame, column: str) -> pl.DataFrame:
+    ratio = pl.col(column).cast(pl.Float64) / pl.col(f"_{column}")
+    wrong = mixed.filter(ratio.log().abs() > UNIT_TOLERANCE)
+    detail = pl.format("{} of the prices beside it", printed(ratio))
+    return wrong.select(
+        finding(pl.lit("unit_100x"), pl.lit(column), pl.col(column), rounded(pl.col(f"_{column}")), pl.col("unmixed_at"), detail)
+    )  # fmt: skip
 
 
 def _jumps(rows: pl.DataFrame) -> pl.DataFrame:
