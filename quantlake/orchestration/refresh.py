@@ -1,7 +1,9 @@
 """Build in this process, through Dagster: land what is pending, then build what is missing or older than its inputs."""
 
+import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -19,6 +21,7 @@ from quantlake.orchestration.tags import DRAIN, NO_RETRY, ONLY_STALE, RANGE_END,
 from quantlake.ports import Platform
 
 RESUMED_WITHIN = timedelta(days=1)
+PLANNED_IN_ONE = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"  # Dagster's own switch
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -123,9 +126,10 @@ class _Runs:
         selection = dg.AssetSelection.assets(*(asset_key(d) for d in work.datasets)).without_checks()
         tags = {RANGE_START: work.first.isoformat(), RANGE_END: work.last.isoformat()} | self._tags | ({DRAIN: "true"} if drain else {})
         done = self.done
-        result = dg.materialize(
-            self._assets, selection=selection, instance=self._instance, raise_on_error=False, run_config=QUIET, tags=tags
-        )
+        with _planned_in_one():
+            result = dg.materialize(
+                self._assets, selection=selection, instance=self._instance, raise_on_error=False, run_config=QUIET, tags=tags
+            )
         done.runs += 1
         for event in result.all_events:
             path = str(event.step_key).replace("__", "/")
@@ -138,6 +142,18 @@ class _Runs:
                     raise KeyboardInterrupt
                 if all(o.good for o in done.outcomes.get(path, [])):
                     done.errors.append(str(text))
+
+
+@contextmanager
+def _planned_in_one() -> Iterator[None]:
+    """One event says which dates of an asset a run may build, not one a date: of 24 assets over 36 years these were 170 of 530 s, and most
+    of the dates are not built. (A date that fails is shown by its failed check; Dagster does not paint it as a failed partition.)"""
+    before = os.environ.get(PLANNED_IN_ONE)
+    os.environ[PLANNED_IN_ONE] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(PLANNED_IN_ONE) if before is None else os.environ.update({PLANNED_IN_ONE: before})
 
 
 def _remember(
