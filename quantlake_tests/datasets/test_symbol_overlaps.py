@@ -24,11 +24,11 @@ def stored(*rows: tuple[str, date, date | None, str, date]) -> pl.DataFrame:
 def built(rows: pl.DataFrame, *dates: date) -> pl.DataFrame:
     """What the dates have, built together and alone."""
     versions = across(rows.lazy(), symbol_map.symbols).collect()
-    together, broken = compute_each(overlaps, [versions], dates)
+    together, broken = compute_each(overlaps, [versions, versions], dates)
     assert not broken
     for day in dates:
         until = across(rows.filter(pl.col("partition_date") <= day).lazy(), symbol_map.symbols).collect()
-        alone, _ = compute_each(overlaps, [until], [day])
+        alone, _ = compute_each(overlaps, [until.filter(pl.col("partition_date") == day), until], [day])
         assert pl.DataFrame(alone).equals(pl.DataFrame(together).filter(pl.col("partition_date") == day))
     return pl.DataFrame(together)
 

@@ -14,7 +14,7 @@ MAPPED = {column.name: column for column in symbol_map.COLUMNS}
 
 overlaps = Derived(
     __name__,
-    of=(Input(symbol_map.symbols, None, 0, versions=True),),
+    of=(Input(symbol_map.symbols, versions=True), Input(symbol_map.symbols, None, 0, versions=True, makes="none")),
     many=True,
     doc="A mapping of a symbol and another one of it, both valid on some day.",
     owner="reference-data",
@@ -35,8 +35,8 @@ overlaps = Derived(
 
 
 @overlaps.build
-def build(mapped: pl.LazyFrame) -> pl.LazyFrame:
-    rows = mapped.select(*symbol_map.OF, *TERMS, "known_at", "superseded_at", "partition_date")
+def build(brought: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
+    rows = brought.select(*symbol_map.OF, *TERMS, "known_at", "superseded_at", "partition_date")
     others = mapped.select(*symbol_map.OF, *(pl.col(c).alias(f"other_{c}") for c in (*TERMS, "known_at", "superseded_at")))
     pairs = rows.filter(_known("superseded_at")).join(others, on=list(symbol_map.OF)).filter(pl.col("valid_from") != pl.col("other_valid_from"))
     both = pairs.filter(pl.col("other_known_at") <= pl.col("known_at"), _known("other_superseded_at"))
