@@ -34,7 +34,8 @@ class Versions:
         for day, version in _versions_of(read, self._dates, versions, rows).items():
             before = self.of[day].get(read.dataset.path)  # a dataset may be read twice
             self.of[day][read.dataset.path] = version if before is None else f"{before} {version}".strip()
-            if version and read.makes != "none":
+            makes = version if read.by_row or read.makes == "readers" else day in read.made(day) and something(versions.get(day, ""))
+            if makes and read.makes != "none":
                 self.made.add(day)
 
 
