@@ -237,7 +237,7 @@ class Stream(Dataset):
     tombstones: Literal["ignore", "delete"] = "ignore"
     max_message_bytes: int = 8 << 20
     spill_days: int = 0
-    first_date: date = date(1990, 1, 1)
+    first_date: date = date(1989, 1, 1)  # when the sessions of 1990 could be known, the first that calendars keep
     sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)
 
@@ -346,6 +346,7 @@ class Derived(Built):
     ``before``: datasets whose rows of the day before its function takes too, after those of ``of``; ``carries``: last, its own of then.
     They alone make no date: one without rows of ``of`` is not built. ``many``: its function may be given many dates at once with all that
     these read; it returns the same rows for a date whatever other dates stand beside it, and those of dates not asked for are dropped.
+    ``rare``: most dates have no rows, and none is missed.
     """
 
     layer: ClassVar[str] = "derived"
@@ -354,6 +355,11 @@ class Derived(Built):
     before: tuple[Dataset, ...] = ()
     carries: bool = False
     many: bool = False
+    rare: bool = False
+
+    @property
+    def calendar(self) -> str | None:
+        return None if self.rare else super().calendar
 
     @property
     def reads(self) -> tuple[Input, ...]:

@@ -3,12 +3,14 @@
 Here: their headers, names, intervals and clocks. Not here: repairing a vendor's errors; prices come as they are printed.
 
 A header in any case: ``date`` or ``datetime``, ``open``, ``high``, ``low``, ``close``; maybe ``volume``, ``adj close`` (``adj_close``),
-``dividends`` (``dividend``, ``ex-dividend``), ``stock splits`` (``split``, ``split_ratio``), ``ticker`` (``symbol``). Further columns
-(``Capital Gains``, ``Repaired?``, ``adj_open`` and its like) are not read. Cells may be empty but for the time. Rows may come newest first.
+``dividends`` (``dividend``, ``ex-dividend``), ``stock splits`` (``split``, ``split_ratio``), ``capital gains``, ``ticker`` (``symbol``).
+Further columns (``Repaired?``, ``adj_open`` and its like) are not read. Cells may be empty but for the time. Rows may come newest first.
 
+- The layout names the source: Quandl's has ``ex-dividend`` and ``split_ratio`` (`quandl`), zipline's csvdir ``dividend`` and ``split``
+  (`zipline`); another is `csv`, and yfinance's is told by its name.
 - yfinance's files are called ``<symbol, - for .>-<interval>[-<label>].csv`` (``1398-HK-1d-bad-div.csv``: `1398.HK`, `1d`, source
-  `yfinance/bad-div`). Others are the symbol's (``AAPL.csv``, source `csv`) unless a column says it; their interval is the median
-  distance of their times.
+  `yfinance/bad-div`). Others are the symbol's (``AAPL.csv``) unless a column says it; their interval is the median distance of their
+  times.
 - ``adjustment``: yfinance's prices are adjusted for splits, and so are those of a file with a split column (zipline's csvdir); raw are
   those of a file without, and of one that has adjusted prices beside them (``adj_open``, ``adj_volume``: Quandl).
 - Times with an offset are the exchange's; those without are taken for UTC, since no exchange is named (``venue`` is `unknown`). The
@@ -16,7 +18,7 @@ A header in any case: ``date`` or ``datetime``, ``open``, ``high``, ``low``, ``c
 - Numbers are read from their text. yfinance prints 64-bit floats, so of a number of 15 to 17 significant digits what is beyond the
   18th decimal place is rounded; any other such number is refused. An adjusted close that is no number, infinite or too large
   (1e20) is null; elsewhere these are refused.
-- ``source_name`` is ``<csv or yfinance>/unknown/<interval>/<file name>`` in lower case, ``line_number`` counts records, not the header.
+- ``source_name`` is ``<csv, quandl, zipline or yfinance>/unknown/<interval>/<file name>`` in lower case, ``line_number`` counts records, not the header.
 
 Formats: https://ranaroussi.github.io/yfinance, https://zipline.ml4t.io/bundles.html#ingesting-data-from-csv-files.
 """
@@ -38,10 +40,12 @@ PRICES = ("open", "high", "low", "close")
 NAMES = {
     **dict.fromkeys(("date", "datetime"), "time"), **{name: name for name in (*PRICES, "volume")},
     **dict.fromkeys(("adj close", "adj_close"), "adj_close"), **dict.fromkeys(("dividends", "dividend", "ex-dividend"), "dividend"),
-    **dict.fromkeys(("stock splits", "split", "split_ratio"), "split_ratio"), **dict.fromkeys(("ticker", "symbol"), "symbol"),
+    **dict.fromkeys(("stock splits", "split", "split_ratio"), "split_ratio"),
+    "capital gains": "capital_gain", **dict.fromkeys(("ticker", "symbol"), "symbol"),
 }  # fmt: skip
 NEEDED = ("time", *PRICES)
-NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split_ratio")
+NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split_ratio", "capital_gain")
+LAYOUTS = {frozenset({"ex-dividend", "split_ratio"}): "quandl", frozenset({"dividend", "split"}): "zipline"}
 ADJUSTED_BESIDE = ("adj_open", "adj_volume")
 TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
 OR_EMPTY = "^$|"
@@ -58,6 +62,7 @@ class Header:
 
     columns: tuple[str, ...]
     adjusted_beside: bool
+    publisher: str
 
     @property
     def adjustment(self) -> str:
@@ -86,14 +91,14 @@ def read(path: Path) -> Rows:
         must = f"must name each of {', '.join(NEEDED)} once, and no other twice"
         raise QuantLakeError(f"{path} line 1: its header {must}; look at {wrong[0]}: {lines[:1].to_list()}")
     found = text.cells(lines[1:], {name: _pattern(name) for name in header.columns}, str(path), first_line=2)
-    rows = _named(_read(found, path), path)
+    rows = _named(_read(found, path), path, header.publisher)
     stored = counted(rows.with_columns(
         event_time=pl.col("bar_start"),
         partition_date=pl.col("wall").dt.date(),
         venue=pl.lit("unknown"),
         price_type=pl.lit("trade"),
         is_final=pl.lit(True),
-        adjustment=pl.when(pl.col("source") == "csv").then(pl.lit(header.adjustment)).otherwise(pl.lit("split")),
+        adjustment=pl.when(pl.col("source") == header.publisher).then(pl.lit(header.adjustment)).otherwise(pl.lit("split")),
         event_time_source=pl.lit("file"),
         source_version=pl.lit(sha256(raw)),
         line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
@@ -109,14 +114,14 @@ def _read(found: pl.DataFrame, path: Path) -> pl.DataFrame:
     return pl.DataFrame(numbers).with_columns(*_times(found["time"], path), *symbol)
 
 
-def _named(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """With what the file's name says: ``source``, ``symbol``, ``interval``, ``source_name``; and ``known_at``, the bar's end."""
+def _named(rows: pl.DataFrame, path: Path, layout: str) -> pl.DataFrame:
+    """With what the file's name and layout say: ``source``, ``symbol``, ``interval``, ``source_name``; and ``known_at``, the bar's end."""
     stem = SUFFIX.sub("", path.name)
     yfinance = YFINANCE.fullmatch(stem)
     if "symbol" not in rows.columns:
         rows = rows.with_columns(symbol=pl.lit(yfinance["symbol"].replace("-", ".") if yfinance else stem))
     interval = _yfinance_interval(yfinance["interval"]) if yfinance else _interval(rows, path)
-    publisher = "yfinance" if yfinance else "csv"
+    publisher = "yfinance" if yfinance else layout
     return rows.with_columns(
         source=pl.lit(f"yfinance/{yfinance['label']}" if yfinance and yfinance["label"] else publisher),
         interval=pl.lit(interval),
@@ -128,7 +133,8 @@ def _named(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
 def _header(line: str) -> Header:
     names = [name.strip().lower() for name in line.split(",")]
     columns = tuple(NAMES.get(name, f"column {i}") for i, name in enumerate(names, 1))
-    return Header(columns, any(name in ADJUSTED_BESIDE for name in names))
+    publisher = next((publisher for layout, publisher in LAYOUTS.items() if layout <= set(names)), "csv")
+    return Header(columns, any(name in ADJUSTED_BESIDE for name in names), publisher)
 
 
 def _pattern(name: str) -> str:

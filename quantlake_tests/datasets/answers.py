@@ -13,6 +13,7 @@ import polars as pl
 from quantlake.contract.sessions import session_hours
 from quantlake.datasets.market import exchange_messages, quotes, trades, vendor_bars
 from quantlake.sources import lean
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.recorded import recorded
 
 BAR = ("symbol", "venue", "bar_start")
@@ -51,11 +52,11 @@ def read(paths: Iterable[Path]) -> pl.DataFrame:
 
 
 def curated_quotes(paths: Iterable[Path]) -> pl.LazyFrame:
-    return quotes.curate(read(paths).lazy(), NO_MESSAGES)
+    return quotes.curate(read(paths).lazy(), NO_MESSAGES, NO_SYMBOLS)
 
 
 def curated_trades(paths: Iterable[Path]) -> pl.DataFrame:
-    return trades.curate(read(paths).lazy(), NO_MESSAGES).collect()
+    return trades.curate(read(paths).lazy(), NO_MESSAGES, NO_SYMBOLS).collect()
 
 
 def curated_bars(paths: Iterable[Path]) -> pl.DataFrame:

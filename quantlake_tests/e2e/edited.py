@@ -16,6 +16,7 @@ from quantlake.contract.versions import latest
 from quantlake.datasets.market import bars_1d, bars_1h, bars_1m, bars_1s, exchange_messages, trade_activity
 from quantlake.datasets.market.trades import trades
 from quantlake.sources import lean
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.recorded import recorded
 
 DAY = date(2013, 10, 7)
@@ -42,7 +43,7 @@ class Edition:
         read = pl.concat([pl.DataFrame(table) for _, table in lean.read(self.folder / LAYOUT)])
         rows = read.with_columns(_timestamp=pl.lit(ARRIVAL).cast(pl.Datetime("us", "UTC")))
         messages = pl.DataFrame(exchange_messages.raw.spec.arrow.empty_table()).lazy()
-        return pl.DataFrame(compute(trades, [rows.lazy(), messages], DAY))
+        return pl.DataFrame(compute(trades, [rows.lazy(), messages, NO_SYMBOLS], DAY))
 
     @cached_property
     def following(self) -> dict[str, pl.DataFrame]:

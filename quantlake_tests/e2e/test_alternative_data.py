@@ -14,7 +14,7 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.wiring import catalog
 from quantlake_tests.e2e.announced import announced
 from quantlake_tests.e2e.commands import Commands, commands
-from quantlake_tests.sources.feed_server import Answer, FeedServer
+from quantlake_tests.sources.document_server import Answer, played
 from quantlake_tests.sources.files import ITEM
 from quantlake_tests.sources.messages import SECRETS, lines, stream, tweets, twits
 from quantlake_tests.sources.test_feeds import rss
@@ -100,7 +100,7 @@ def test_live_feeds_reach_the_lake(home: tuple[Commands, Kafka]) -> None:
     ql, _ = home
     config = ql.folder / "feeds.toml"
     items = [{"description": f"<p>{n}</p>", **ITEM, "guid": f"live-{n}"} for n in range(3)]
-    with FeedServer({"/x": [Answer(rss(*items[:2]), etag="a"), Answer(rss(*items), etag="b")]}) as server:
+    with played({"/x": [Answer(200, rss(*items[:2]), {"ETag": "a"}), Answer(200, rss(*items), {"ETag": "b"})]}) as server:
         config.write_text(f'[[feeds]]\nname = "x"\nurl = "{server.url}/x"\npoll_seconds = 0.2\n')
         told = json.loads(ql.run("ingest", "feeds", "--config", str(config), "--for", "3", "--json").stdout)
     assert (told["venue"], told["feeds"], told["acknowledged"], told["lost"], told["errors"]) == ("feeds", ["x"], 3, 0, 0)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from quantlake import exchanges
 from quantlake.datasets.market import book_close, book_deltas, book_top, exchange_messages, feed_gaps, trades
 from quantlake.exchanges import books
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.exchanges import brute_book, captured
 
 NOTHING = pl.DataFrame(book_close.book_close.spec.arrow.empty_table())
@@ -22,7 +23,7 @@ VENUES = {"binance": "binance_v3", "bitstamp": "bitstamp_v2", "kraken": "kraken_
 
 
 def of_capture(venue: str) -> pl.DataFrame:
-    rows = book_deltas.curate(captured.messages(venue).lazy()).collect()
+    rows = book_deltas.curate(captured.messages(venue).lazy(), NO_SYMBOLS).collect()
     return rows.sort(book_deltas.deltas.sort_by)
 
 
@@ -121,7 +122,7 @@ def feeds(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
-SCHEMA: dict[str, Any] = {c.name: pl.DataFrame(book_deltas.deltas.spec.arrow.empty_table()).schema[c.name] for c in book_deltas.deltas.columns if c.name not in ("flags", "instrument_id", "event_time_ns", "event_time_source", "source_version", "source_records")}
+SCHEMA: dict[str, Any] = {c.name: pl.DataFrame(book_deltas.deltas.spec.arrow.empty_table()).schema[c.name] for c in book_deltas.deltas.columns if c.name not in ("flags", "event_time_ns", "event_time_source", "source_version", "source_records")}
 
 
 def brute(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
@@ -152,7 +153,7 @@ def test_gaps_are_found_in_books_connections_and_ids() -> None:
     ]  # fmt: skip
     tops = book_top.build(pl.DataFrame(rows, schema=SCHEMA).lazy(), NOTHING.lazy()).collect()
     assert tops["state"].to_list() == ["synced", "synced", "gap", "synced"]
-    trade = {"source": "coinbase_pro", "venue": "coinbase", "symbol": "X", "partition_date": START.date()}
+    trade = {"source": "coinbase_pro", "venue": "coinbase", "symbol": "X", "partition_date": START.date(), "instrument_id": None}
     sold = [trade | {"trade_id": f"{n}", "event_time": START + timedelta(seconds=n), "known_at": START + timedelta(seconds=n)} for n in (7, 8, 11)]
     found = feed_gaps.build(tops.lazy(), pl.DataFrame(sold).lazy(), NOTHING.lazy()).collect()
     told = [(r["channel"], (r["gap_start"] - START).seconds, (r["gap_end"] - START).seconds, r["reason"]) for r in found.iter_rows(named=True)]
@@ -176,7 +177,7 @@ def test_recorded_captures_have_no_gap() -> None:
     for venue in captured.VENUES:
         tops = book_top.build(of_capture(venue).lazy(), NOTHING.lazy())
         empty = pl.DataFrame(trades.raw.spec.arrow.empty_table()).lazy()
-        traded = trades.curate(empty, captured.messages(venue).lazy())
+        traded = trades.curate(empty, captured.messages(venue).lazy(), NO_SYMBOLS)
         assert feed_gaps.build(tops, traded, NOTHING.lazy()).collect().height == 0
 
 

@@ -12,12 +12,16 @@ import polars as pl
 from quantlake.cli.embedded import Embedded
 from quantlake.contract.catalog import Catalog
 from quantlake.datasets.market import bars_1m, exchange_messages, trade_activity, trades
+from quantlake.datasets.reference import symbol_map
 from quantlake.settings import Settings
 from quantlake.sources.importers import typed
 from quantlake.sources.publish import send
 from quantlake.wiring import Adapters
 
-GRAPH = Catalog((trades.raw, exchange_messages.raw, trades.trades, bars_1m.bars, trade_activity.trade_activity, bars_1m.rollup))
+GRAPH = Catalog((
+    symbol_map.raw, symbol_map.symbols, trades.raw, exchange_messages.raw, trades.trades, bars_1m.bars, trade_activity.trade_activity,
+    bars_1m.rollup,
+))  # fmt: skip
 BUILT = tuple(d.path for d in GRAPH.datasets if d.inputs)
 
 

@@ -13,6 +13,7 @@ import pytest
 from quantlake.cli.embedded import Embedded
 from quantlake.contract.catalog import Catalog
 from quantlake.datasets.market import book_close, book_deltas, book_top, exchange_messages, feed_gaps, quotes, trades
+from quantlake.datasets.reference import symbol_map
 from quantlake.orchestration.refresh import Refreshed, refresh
 from quantlake.orchestration.staleness import state
 from quantlake.orchestration.why import why
@@ -24,7 +25,7 @@ from quantlake.sources.publish import send
 from quantlake.wiring import Adapters
 
 GRAPH = Catalog((
-    exchange_messages.raw, trades.raw, book_deltas.deltas, trades.trades, book_close.book_close, book_top.top, feed_gaps.feed_gaps,
+    symbol_map.raw, symbol_map.symbols, exchange_messages.raw, trades.raw, book_deltas.deltas, trades.trades, book_close.book_close, book_top.top, feed_gaps.feed_gaps,
 ))  # fmt: skip
 MIDNIGHT = datetime(2024, 3, 5, tzinfo=UTC)
 DAY, NEXT = date(2024, 3, 4), date(2024, 3, 5)

@@ -23,6 +23,7 @@ from quantlake.serving import as_known
 from quantlake.serving.as_known import AsKnown, moment
 from quantlake.serving.query import QueryService
 from quantlake_tests.conftest import temporary_folder
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.serving.world import (
     DAYS,
     MONDAY,
@@ -276,13 +277,13 @@ def test_bars_their_rollup_and_features_are_those_of_the_trades_known_then(lake:
     received = pl.DataFrame(rows, received.collect_schema()).lazy()
 
     def computed(until: float) -> dict[str, pl.DataFrame]:
-        curated = compute(trades, [received.filter(pl.col("known_at") <= at(until)), messages], MONDAY)
+        curated = compute(trades, [received.filter(pl.col("known_at") <= at(until)), messages, NO_SYMBOLS], MONDAY)
         newest = pl.DataFrame(curated).filter(pl.col("superseded_at").is_null()).drop("superseded_at")
         of_bars = pl.DataFrame(compute(bars, [newest.lazy()], MONDAY))
         features = compute(trade_activity, [of_bars.lazy()], MONDAY)
         return {bars.path: of_bars, bars_rollup.path: of_bars.select(c.name for c in bars_rollup.columns), trade_activity.path: pl.DataFrame(features)}
 
-    lake.publish(trades.spec, [MONDAY], compute(trades, [received, messages], MONDAY))
+    lake.publish(trades.spec, [MONDAY], compute(trades, [received, messages, NO_SYMBOLS], MONDAY))
     whole = computed(1e6)
     for dataset in (bars, trade_activity):
         lake.publish(dataset.spec, [MONDAY], whole[dataset.path].to_arrow())

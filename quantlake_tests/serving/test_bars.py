@@ -18,6 +18,7 @@ from quantlake.datasets.market.bars import COLUMNS, INTERVALS
 from quantlake.datasets.market.conditions import Policy
 from quantlake.datasets.market.trades import raw, trades
 from quantlake.serving.bars import Bars
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.serving.world import platform
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -46,7 +47,7 @@ class Home:
         kinds = pl.DataFrame(raw.spec.arrow.empty_table()).schema
         numbered = [{**row, "line_number": n} for n, row in enumerate(rows, 1)]
         messages = pl.DataFrame(exchange_messages.raw.spec.arrow.empty_table()).lazy()
-        self._lake.publish(trades.spec, [day], compute(trades, [pl.DataFrame(numbered, kinds).lazy(), messages], day))
+        self._lake.publish(trades.spec, [day], compute(trades, [pl.DataFrame(numbered, kinds).lazy(), messages, NO_SYMBOLS], day))
 
 
 @pytest.fixture

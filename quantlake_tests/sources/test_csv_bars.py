@@ -20,7 +20,7 @@ from quantlake_tests.sources.files import frame, require_counted
 WIDE, PLACE = Context(prec=100), Decimal(1).scaleb(-18)
 HEADER = "Date,Open,High,Low,Close,Volume"
 NAMES = {"open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume", "adj close": "adj_close",
-         "dividends": "dividend", "stock splits": "split_ratio"}  # fmt: skip
+         "dividends": "dividend", "stock splits": "split_ratio", "capital gains": "capital_gain"}  # fmt: skip
 
 
 def bars(path: Path) -> pl.DataFrame:
@@ -80,13 +80,14 @@ def test_zipline_is_adjusted_for_splits_and_quandl_is_raw(tmp_path: Path) -> Non
     zipline = recorded("reference/zipline_csvdir_daily/csvdir/daily/AAPL.csv.gz")
     rows = bars(zipline)
     first = rows.row(0, named=True)
-    assert (len(rows), first["symbol"], first["source"], first["interval"], first["adjustment"]) == (754, "AAPL", "csv", "1d", "split")
+    assert (len(rows), first["symbol"], first["source"], first["interval"], first["adjustment"]) == (754, "AAPL", "zipline", "1d", "split")
     assert (first["open"], first["bar_start"], first["split_ratio"]) == (Decimal("58.485714"), datetime(2012, 1, 3, tzinfo=UTC), Decimal(1))
     assert bars(written(tmp_path / "AAPL.csv", gzip.decompress(zipline.read_bytes()).decode())).equals(rows)
     quandl = bars(recorded("reference/quandl_wiki_adjustments/prices_actions_adjusted.csv"))
     require_counted(quandl)
     assert dict(quandl["symbol"].value_counts().iter_rows()) == {"AAPL": 252, "BRK_A": 252}
-    assert quandl.select("adjustment", "interval").unique().rows() == [("raw", "1d")]
+    assert quandl.select("source", "adjustment", "interval").unique().rows() == [("quandl", "raw", "1d")]
+    assert quandl["source_name"].unique().to_list() == ["quandl/unknown/1d/prices_actions_adjusted.csv"]
     split = quandl.filter((pl.col("symbol") == "AAPL") & (pl.col("split_ratio") != 1))
     assert split.select("partition_date", "split_ratio").rows() == [(date(2014, 6, 9), Decimal(7))]
 
@@ -98,6 +99,16 @@ def test_columns_are_found_in_any_order_and_case(tmp_path: Path) -> None:
         ("BRK.B", 2, 5, 1, 4, None, "raw"), ("BRK.B", None, None, None, None, None, "raw")
     ]
     assert rows["partition_date"].to_list() == [date(2024, 1, 3), date(2024, 1, 2)]
+
+
+@pytest.mark.parametrize(("header", "source"), [
+    ("", "csv"), ("Adj Close", "csv"), ("split", "csv"), ("Dividends,Stock Splits", "csv"), ("dividend,split", "zipline"),
+    ("Dividend,Split,Adj_Close", "zipline"), ("ex-dividend,split_ratio", "quandl"),
+])
+def test_a_layout_names_the_source(tmp_path: Path, header: str, source: str) -> None:
+    more = [f",{name}" for name in header.split(",") if name]
+    rows = bars(written(tmp_path / "X.csv", HEADER + "".join(more) + "\n2024-01-02,1,1,1,1,1" + ",0" * len(more)))
+    assert rows.select("source", "source_name").rows() == [(source, f"{source}/unknown/1d/x.csv")]
 
 
 @pytest.mark.parametrize(("times", "interval"), [

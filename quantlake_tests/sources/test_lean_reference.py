@@ -62,8 +62,10 @@ def symbols_known(at: datetime | None = None) -> pl.DataFrame:
 
 
 def meant(symbol: str, day: date, mapped: pl.DataFrame, venue: str = "usa") -> str | None:
-    trade = pl.LazyFrame({"source": ["lean"], "venue": [venue], "symbol": [symbol], "partition_date": [day]})
-    return str(found) if (found := symbol_map.with_instruments(trade, mapped.lazy()).collect()["instrument_id"][0]) else None
+    noon = datetime(day.year, day.month, day.day, 17, tzinfo=UTC)
+    trade = pl.LazyFrame({"source": ["lean"], "venue": [venue], "symbol": [symbol], "partition_date": [day], "known_at": [noon]})
+    known = mapped.lazy().with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
+    return str(found) if (found := symbol_map.with_instruments(trade, known).collect()["instrument_id"][-1]) else None
 
 
 def test_ids_are_those_of_the_universe() -> None:

@@ -78,7 +78,7 @@ def from_trades(trades: pl.LazyFrame, interval: str) -> pl.LazyFrame:
             for_volume=pl.col("updates_volume").fill_null(True),
         )
         .sort("event_time", "line_number", "item_index", pl.col("trade_id").str.len_bytes(), "trade_id", "source_name")
-        .select(*BAR, "price", "size", "known_at", "for_prices", "for_volume", "suspicious")
+        .select(*BAR, "price", "size", "known_at", "for_prices", "for_volume", "suspicious", "instrument_id")
         .collect()
     )
     price = pl.col("price").filter(pl.col("for_prices"))
@@ -89,6 +89,7 @@ def from_trades(trades: pl.LazyFrame, interval: str) -> pl.LazyFrame:
         close=price.last(),
         trade_count=pl.col("for_volume").sum().cast(pl.Int64),
         known_at=pl.max_horizontal(pl.col("bar_start").first() + INTERVALS[interval], pl.col("known_at").max()),
+        instrument_id=pl.col("instrument_id").last(),
         counts=(pl.col("for_prices") | pl.col("for_volume")).any(),
         suspicious=pl.col("suspicious").any(),
     )
@@ -97,7 +98,6 @@ def from_trades(trades: pl.LazyFrame, interval: str) -> pl.LazyFrame:
     suspicious = pl.when(pl.col("suspicious")).then(pl.lit("suspicious"))
     whole = joined.with_columns(
         pl.col("volume", "notional").fill_null(0),
-        instrument_id=pl.lit(None, pl.String),
         flags=pl.concat_list(volume_only, suspicious).list.drop_nulls(),
     )
     return whole.select(c.name for c in COLUMNS).sort("symbol", "venue", "bar_start")

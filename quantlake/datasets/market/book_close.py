@@ -8,6 +8,7 @@ import polars as pl
 from quantlake.contract import PARTITION_DATE, Column, Derived, Integer, Price, Size, Text, TextList, Timestamp
 from quantlake.datasets.market import common
 from quantlake.datasets.market.book_deltas import deltas
+from quantlake.datasets.reference import symbol_map
 from quantlake.exchanges import books
 
 book_close = Derived(
@@ -45,9 +46,8 @@ def build(deltas: pl.LazyFrame, opening: pl.LazyFrame) -> pl.LazyFrame:
     if not changes.height:
         return pl.LazyFrame(schema=pl.DataFrame(book_close.spec.arrow.empty_table()).schema)
     closing = books.replay(changes, opening.collect()).closing
-    return closing.lazy().with_columns(
+    return symbol_map.with_their_instruments(closing.lazy(), deltas, opening).with_columns(
         level=pl.int_range(pl.len()).over(books.BOOK),
-        instrument_id=pl.lit(None, pl.String),
         partition_date=pl.lit(changes["partition_date"][0]),
         flags=pl.lit([], pl.List(pl.String)),
     )

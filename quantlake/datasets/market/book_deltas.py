@@ -11,6 +11,7 @@ import polars as pl
 from quantlake import exchanges
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Integer, Price, Rows, Size, Table, Text, Timestamp
 from quantlake.datasets.market import common, exchange_messages
+from quantlake.datasets.reference import symbol_map
 
 COLUMNS = (
     Column("source", Text, "Who sent it.", provenance=True),
@@ -47,6 +48,7 @@ unreadable = (side & ~level) | (~side & level) | (side & pl.col("size").is_null(
 deltas = Table(
     __name__,
     of=exchange_messages.raw,
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="A change of one level of a book, or of a snapshot's.",
     owner="market-data",
     key=("message_key", "item_index"),
@@ -57,8 +59,6 @@ deltas = Table(
 
 
 @deltas.build
-def curate(messages: pl.LazyFrame) -> pl.LazyFrame:
+def curate(messages: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
     rows = exchanges.book_deltas(messages)
-    return rows.with_columns(
-        instrument_id=pl.lit(None, pl.String), flags=common.flagged({"outside_window": pl.col("outside_window")})
-    )
+    return symbol_map.with_instruments(rows.with_columns(flags=common.flagged({"outside_window": pl.col("outside_window")})), mapped)

@@ -12,6 +12,7 @@ from quantlake.contract import PARTITION_DATE, Boolean, Column, Derived, Integer
 from quantlake.datasets.market import common
 from quantlake.datasets.market.book_close import book_close
 from quantlake.datasets.market.book_deltas import deltas
+from quantlake.datasets.reference import symbol_map
 from quantlake.exchanges import books
 
 top = Derived(
@@ -59,7 +60,7 @@ def build(deltas: pl.LazyFrame, opening: pl.LazyFrame) -> pl.LazyFrame:
     tops = books.replay(changes, opening.collect()).tops
     unproven = pl.when(~pl.col("venue").is_in(PROVEN)).then(pl.lit("gap_not_detectable"))
     return (
-        tops.lazy()
+        symbol_map.with_their_instruments(tops.lazy(), deltas)
         .sort("venue", "symbol", "connection_id", "message")
-        .with_columns(instrument_id=pl.lit(None, pl.String), flags=pl.concat_list(unproven).list.drop_nulls())
+        .with_columns(flags=pl.concat_list(unproven).list.drop_nulls())
     )

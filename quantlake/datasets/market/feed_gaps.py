@@ -17,6 +17,7 @@ from quantlake.datasets.market import common
 from quantlake.datasets.market.book_close import book_close
 from quantlake.datasets.market.book_top import top
 from quantlake.datasets.market.trades import trades
+from quantlake.datasets.reference import symbol_map
 
 NUMBERED = ("binance_v3", "coinbase_pro")
 SERIES = ("venue", "symbol")
@@ -46,7 +47,7 @@ feed_gaps = Derived(
 @feed_gaps.build
 def build(tops: pl.LazyFrame, trades: pl.LazyFrame, opening: pl.LazyFrame) -> pl.LazyFrame:
     found = pl.concat([_of_books(tops, opening), _of_trades(trades)], how="diagonal")
-    whole = found.with_columns(instrument_id=pl.lit(None, pl.String), flags=pl.lit([], pl.List(pl.String)))
+    whole = symbol_map.with_their_instruments(found, tops, trades).with_columns(flags=pl.lit([], pl.List(pl.String)))
     return whole.select(c.name for c in feed_gaps.columns).sort(feed_gaps.key)
 
 

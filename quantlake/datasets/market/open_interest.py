@@ -9,6 +9,7 @@ import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Size, Stream, Table, Text, Timestamp
 from quantlake.datasets.market import common
+from quantlake.datasets.reference import symbol_map
 
 COLUMNS = (
     Column("source", Text, "Who sent or kept it.", provenance=True),
@@ -46,6 +47,7 @@ def complete(figures: pl.DataFrame) -> pl.DataFrame:
 open_interest = Table(
     __name__,
     of=raw,
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="A published open interest, once.",
     owner="market-data",
     key=("source_name", "line_number", "item_index"),
@@ -56,5 +58,5 @@ open_interest = Table(
 
 
 @open_interest.build
-def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(instrument_id=pl.lit(None, pl.String), flags=common.flagged({}))
+def curate(received: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
+    return symbol_map.with_instruments(received.with_columns(flags=common.flagged({})), mapped)

@@ -69,6 +69,7 @@ def _bars(printed: pl.LazyFrame, interval: str) -> pl.LazyFrame:
         *(value.last().alias(f"{side}_close") for side, value in zip(SIDES, values.values(), strict=True)),
         *(pl.col(f"{side}_size").drop_nulls().last() for side in SIDES),
         known_at=pl.col("known_at").max(),
+        instrument_id=pl.col("instrument_id").last(),
         crossed=(pl.col("bid_price") > pl.col("ask_price")).any(),
     )
     carries = pl.col("venue") == common.CONSOLIDATED_US
@@ -83,7 +84,6 @@ def _bars(printed: pl.LazyFrame, interval: str) -> pl.LazyFrame:
             *(pl.coalesce(f"{s}_close", before[s]).alias(f"{s}_close") for s in SIDES),
             *(pl.coalesce(f"{s}_size", size_before[s]).alias(f"{s}_size") for s in SIDES),
             interval=pl.lit(interval),
-            instrument_id=pl.lit(None, pl.String),
             known_at=pl.max_horizontal(pl.col("bar_start") + INTERVALS[interval], "known_at"),
             flags=pl.concat_list(pl.when("crossed").then(pl.lit("crossed"))).list.drop_nulls(),
         )

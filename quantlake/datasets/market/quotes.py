@@ -22,6 +22,7 @@ from quantlake.contract import (
     Timestamp,
 )
 from quantlake.datasets.market import common, exchange_messages
+from quantlake.datasets.reference import symbol_map
 
 COLUMNS = (
     Column("symbol", Text, "As the source prints it."),
@@ -66,6 +67,7 @@ def complete(quotes: pl.DataFrame) -> pl.DataFrame:
 quotes = Table(
     __name__,
     of=(raw, exchange_messages.raw),
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="A quote, once: corrections are versions of their key; byte-identical quotes of a file are different quotes.",
     owner="market-data",
     key=("venue", "symbol", "update_id"),
@@ -94,7 +96,7 @@ quotes = Table(
 
 
 @quotes.build
-def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
+def curate(received: pl.LazyFrame, messages: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
     of_files = received.with_columns(item_index=common.first_item(), outside_window=pl.lit(False))
     whole = pl.concat([of_files, exchanges.quotes(messages)], how="diagonal_relaxed")
     odd = {
@@ -104,4 +106,4 @@ def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
         "outside_window": pl.col("outside_window"),
         "out_of_order": common.out_of_order(),
     }
-    return whole.with_columns(instrument_id=pl.lit(None, pl.String), flags=common.flagged(odd))
+    return symbol_map.with_instruments(whole.with_columns(flags=common.flagged(odd)), mapped)

@@ -23,6 +23,7 @@ from quantlake.contract import (
 )
 from quantlake.datasets.market import common, exchange_messages
 from quantlake.datasets.market.conditions import Policy, updates_ohlc, updates_volume
+from quantlake.datasets.reference import symbol_map
 
 SUSPICIOUS = "|suspicious"
 
@@ -68,6 +69,7 @@ def complete(trades: pl.DataFrame) -> pl.DataFrame:
 trades = Table(
     __name__,
     of=(raw, exchange_messages.raw),
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="A trade, once: corrections are versions of their key; byte-identical prints of a file are different trades.",
     owner="market-data",
     key=("venue", "symbol", "trade_id"),
@@ -95,7 +97,7 @@ trades = Table(
 
 
 @trades.build
-def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
+def curate(received: pl.LazyFrame, messages: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
     whole = pl.concat([_of_files(received), exchanges.trades(messages)], how="diagonal_relaxed")
     odd = {
         "zero_size": pl.col("size") == 0,
@@ -103,12 +105,10 @@ def curate(received: pl.LazyFrame, messages: pl.LazyFrame) -> pl.LazyFrame:
         "outside_window": pl.col("outside_window"),
         "out_of_order": ~pl.col("is_snapshot").fill_null(False) & common.out_of_order(),
     }
-    return whole.with_columns(
-        updates_ohlc=updates_ohlc(Policy.sip),
-        updates_volume=updates_volume(Policy.sip),
-        instrument_id=pl.lit(None, pl.String),
-        flags=common.flagged(odd),
+    told = whole.with_columns(
+        updates_ohlc=updates_ohlc(Policy.sip), updates_volume=updates_volume(Policy.sip), flags=common.flagged(odd)
     )
+    return symbol_map.with_instruments(told, mapped)
 
 
 def _of_files(received: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,6 +1,7 @@
 """Vendors' bars: what others published as bars, never computed here.
 
-Here: what such a bar is and what may be wrong with one. Not here: our own bars (bars_1m and its like).
+Here: what such a bar is and what may be wrong with one by itself. Not here: our own bars (bars_1m and its like), what other bars of its
+series say of one (vendor_bar_findings).
 """
 
 import polars as pl
@@ -23,6 +24,13 @@ BAR = (
     Column("is_final", Boolean, "Whether the bar was over when it was published.", null=True),
     Column("adjustment", Text, "What prices and volume are adjusted for.", allowed=("raw", "split", "total")),
 )
+ADJ_CLOSE = Column(
+    "adj_close", Price, "The vendor's own adjusted close; null where it has none, or one that is infinite, no number or too large.", null=True
+)
+DIVIDEND = Column("dividend", Price, "Cash paid a share on that date, as printed.", null=True)
+SPLIT_RATIO = Column("split_ratio", Price, "New shares for an old one on that date, as printed; 0 or 1: none.", null=True)
+CAPITAL_GAIN = Column("capital_gain", Price, "A fund's distribution of capital gains a share on that date, as printed.", null=True)
+ACTIONS = (ADJ_CLOSE, DIVIDEND, SPLIT_RATIO, CAPITAL_GAIN)
 TIMES = (
     Column("event_time", Timestamp, "The bar's start, UTC."),
     Column("known_at", Timestamp, "The bar's end, UTC."),
@@ -46,10 +54,11 @@ raw = Stream(
     sessions=common.XNYS,
     columns=(
         *BAR,
-        Column("adj_close", Price, "The vendor's own adjusted close; null where it has none, or no number.", null=True),
-        Column("dividend", Price, "Cash paid a share on that date, as printed.", null=True),
-        Column("split_ratio", Price, "New shares for an old one on that date, as printed; 0 or 1: none.", null=True),
+        ADJ_CLOSE,
+        DIVIDEND,
+        SPLIT_RATIO,
         *TIMES,
+        CAPITAL_GAIN,
     ),
     key=("source", "venue", "symbol", "interval", "bar_start", "price_type"),
 )
@@ -80,6 +89,7 @@ bars = Table(
         *TIMES,
         common.INSTRUMENT_ID,
         common.flags("`inconsistent` (not low <= open, close <= high), `price_not_above_zero`, `zero_volume`"),
+        *ACTIONS,
     ),
     checks=(
         Rows("price_above_zero", not_above_zero & strict & ~future, "with a price not above 0", ("symbol", *PRICES)),

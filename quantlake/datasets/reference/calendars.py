@@ -7,8 +7,6 @@ on the day itself: a second version of its key, ``is_closed``, so that the table
 week before also those that did not take place.
 """
 
-from datetime import date
-
 import polars as pl
 
 from quantlake.contract import Boolean, Column, Date, Rows, Stream, Table, Text, Timestamp
@@ -37,7 +35,6 @@ raw = Stream(
     storage_partition="year",
     columns=COLUMNS,
     key=("calendar", "session"),
-    first_date=date(1989, 1, 1),
 )
 
 

@@ -7,7 +7,7 @@ than that of the acceptance, so that its lines among the filings would count one
 import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Stream, Table, Text, Timestamp
-from quantlake.datasets.reference import sec
+from quantlake.datasets.reference import common, sec
 
 LINE = (
     sec.SOURCE,
@@ -48,11 +48,10 @@ index = Table(
     key=("accession", "cik"),
     sort_by=("form", "accession", "cik"),
     storage_partition="year",
-    columns=(*LINE, Column("event_time", Timestamp, "00:00 New York of `filed`, UTC."), sec.PRECISION),
+    columns=(*LINE, Column("event_time", Timestamp, "00:00 New York of `filed`, UTC."), common.KNOWN_AT_PRECISION),
 )
 
 
 @index.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    filed = pl.col("filed").cast(pl.Datetime("us")).dt.replace_time_zone(sec.NEW_YORK).dt.convert_time_zone("UTC")
-    return received.with_columns(event_time=filed, known_at_precision=pl.lit("day"))
+    return received.with_columns(event_time=common.midnight("filed"), known_at_precision=pl.lit("day"))

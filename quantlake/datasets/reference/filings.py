@@ -7,7 +7,7 @@ daily index, which has no acceptance (filing_index.py), the numbers filed (funda
 import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Date, Stream, Table, Text, TextList, Timestamp
-from quantlake.datasets.reference import sec
+from quantlake.datasets.reference import common, sec
 
 FILING = (
     sec.ACCESSION,
@@ -67,7 +67,7 @@ filings = Table(
         Column("ciks", TextList, "Of all parties that any list names, in order: ten digits each."),
         Column("event_time", Timestamp, "When it was accepted, else `known_at`."),
         sec.KNOWN_AT,
-        sec.PRECISION,
+        common.KNOWN_AT_PRECISION,
         PARTITION_DATE,
         *SOURCE_COLUMNS,
     ),
@@ -77,7 +77,7 @@ filings = Table(
 @filings.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
     """One version a filing: all that is said of it is known at its acceptance, so that of several none but the last could be seen."""
-    said = [sec.SOURCE, *FILING[1:], *SOURCE_COLUMNS]
+    said = [c for c in (sec.SOURCE, *FILING, *SOURCE_COLUMNS) if c is not sec.ACCESSION]
     folded = received.group_by("partition_date", "accession", maintain_order=True).agg(
         *(pl.col(c.name).drop_nulls().last() for c in said), ciks=pl.col("cik").drop_nulls().unique().sort(),
     )  # fmt: skip

@@ -24,7 +24,7 @@ from quantlake.contract import (
     Timestamp,
     View,
 )
-from quantlake.datasets.reference import filings, sec
+from quantlake.datasets.reference import common, filings, sec
 
 PERIOD = ("cik", "taxonomy", "concept", "unit", "start", "end")
 FACT = (
@@ -95,7 +95,7 @@ facts = Table(
         *REPORT,
         Column("event_time", Timestamp, "00:00 UTC of `end`."),
         sec.KNOWN_AT,
-        sec.PRECISION,
+        common.KNOWN_AT_PRECISION,
         PARTITION_DATE,
         *SOURCE_COLUMNS,
     ),

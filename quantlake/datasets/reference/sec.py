@@ -7,8 +7,7 @@ EDGAR's accession numbers and CIKs: https://www.sec.gov/search-filings/edgar-sea
 import polars as pl
 
 from quantlake.contract import Column, Date, Text, Timestamp
-
-NEW_YORK = "America/New_York"
+from quantlake.datasets.reference import common
 
 SOURCE = Column("source", Text, "Who published it: `sec`.", provenance=True)
 CIK = Column("cik", Text, "Central Index Key of a company or person: ten digits, zeros first, as text.")
@@ -17,16 +16,11 @@ FORM = Column("form", Text, "Form type as EDGAR prints it: `10-K`, `8-K/A`, `4`.
 FILED = Column("filed", Date, "Filing date, New York's: of what is accepted after 17:30 mostly the next business day.")
 ACCEPTED_AT = Column("accepted_at", Timestamp, "When EDGAR accepted it, UTC; null where the source does not say.", null=True)
 KNOWN_AT = Column("known_at", Timestamp, "When it could first be known, UTC: its acceptance, else 00:00 New York on the day after `filed`.")
-PRECISION = Column(
-    "known_at_precision", Text, "How `known_at` was found: `exact` from a printed time, `day` from a date, `assumed` from a rule.",
-    allowed=("exact", "day", "assumed"),
-)  # fmt: skip
 
 
 def day_after(filed: str) -> pl.Expr:
     """00:00 New York on the day after a date: when what was filed on it could be known at the latest. As UTC."""
-    next_day = pl.col(filed).dt.offset_by("1d").cast(pl.Datetime("us"))
-    return next_day.dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC")
+    return common.midnight(pl.col(filed).dt.offset_by("1d"))
 
 
 def known(accepted_at: str, filed: str) -> list[pl.Expr]:

@@ -8,7 +8,7 @@ from datetime import date
 
 import polars as pl
 
-from quantlake.contract import Column, Date, Rows, Stream, Table, Text
+from quantlake.contract import Column, Date, Input, Rows, Stream, Table, Text
 from quantlake.datasets.reference import common
 
 OF = ("source", "venue", "symbol")
@@ -61,14 +61,48 @@ symbols = Table(
 )
 
 
-def with_instruments(rows: pl.LazyFrame, mapped: pl.LazyFrame, day: str = "partition_date") -> pl.LazyFrame:
-    """``rows`` (with ``source``, ``venue``, ``symbol``) in their order, with the ``instrument_id`` as of each one's ``day``; null: unmapped.
+LOOKED_UP = Input(symbols, None, None, since="valid_from", until="valid_to", versions=True)
+"""How a dataset reads the whole map, to name the instruments of its rows."""
 
-    ``mapped``: this table's rows, one a key, as they are known; validities do not overlap.
+
+def with_instruments(rows: pl.LazyFrame, mapped: pl.LazyFrame, day: str = "partition_date") -> pl.LazyFrame:
+    """``rows`` (``source``, ``venue``, ``symbol``, ``known_at``) in their order, with ``instrument_id`` as of each one's local ``day``.
+
+    Null where nothing is mapped. ``mapped``: this table's rows, all versions with ``superseded_at``. A row whose mapping became known, or
+    another, after the row itself is there once for each: with the instrument as it was known at first, and again from when it changed.
     """
-    valid = mapped.select(*OF, "valid_from", "valid_to", "instrument_id").sort("valid_from")
-    numbered = rows.drop("instrument_id", strict=False).with_row_index("_row").sort(day)
-    found = numbered.join_asof(valid, left_on=day, right_on="valid_from", by=list(OF), strategy="backward", check_sortedness=False)
-    ended = pl.col(day) >= pl.col("valid_to")
-    instrument = pl.when(ended.fill_null(False)).then(None).otherwise("instrument_id")
-    return found.sort("_row").with_columns(instrument_id=instrument).drop("_row", "valid_from", "valid_to", strict=False)
+    frame = rows.drop("instrument_id", strict=False).collect()
+    if not frame.height:
+        return frame.with_columns(instrument_id=pl.lit(None, pl.String)).lazy()
+    place = [*OF, day]
+    steps = _steps(frame.select(place).unique(), mapped, day)
+    from_when = frame.group_by(place).agg(_least=pl.col("known_at").min())
+    known = steps.join(from_when, on=place).with_columns(early=pl.col("at") <= pl.col("_least"))
+    if known["early"].all():
+        settled = known.group_by(place).agg(pl.col("instrument_id").sort_by("at").last())
+        return frame.join(settled, on=place, how="left", maintain_order="left").lazy()
+    numbered = frame.with_row_index("_row")
+    changes = numbered.select("_row", *place, "known_at").join(steps, on=place).sort("_row", "at")
+    at_first = changes.filter(pl.col("at") <= pl.col("known_at")).group_by("_row").agg(pl.col("instrument_id").last())
+    later = changes.filter(pl.col("at") > pl.col("known_at")).select("_row", "instrument_id", known_at="at")
+    once = numbered.join(at_first, on="_row", how="left")
+    again = numbered.drop("known_at").join(later, on="_row").select(once.columns)
+    return pl.concat([once, again]).sort("_row", "known_at", maintain_order=True).drop("_row").lazy()
+
+
+def _steps(names: pl.DataFrame, mapped: pl.LazyFrame, day: str) -> pl.DataFrame:
+    """Since when (``at``) each of ``names`` was known to mean an instrument on its day; null: no longer."""
+    valid = (pl.col("valid_from") <= pl.col(day)) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > pl.col(day)))
+    terms = mapped.select(*OF, "valid_from", "valid_to", "instrument_id", "known_at", "superseded_at")
+    found = names.lazy().join(terms, on=list(OF)).filter(valid).collect()
+    begins = found.select(*OF, day, "instrument_id", at="known_at")
+    ends = found.filter(pl.col("superseded_at").is_not_null()).select(*OF, day, pl.lit(None, pl.String).alias("instrument_id"), at="superseded_at")
+    steps = pl.concat([begins, ends]).sort(*OF, day, "at", "instrument_id", nulls_last=True)
+    return steps.unique([*OF, day, "at"], keep="first", maintain_order=True)
+
+
+def with_their_instruments(rows: pl.LazyFrame, *of: pl.LazyFrame) -> pl.LazyFrame:
+    """``rows`` (``venue``, ``symbol``) of a date with the ``instrument_id`` of the date's rows that they were made of; the first that has one."""
+    found = pl.concat([o.select("venue", "symbol", "instrument_id") for o in of], how="vertical_relaxed").filter(pl.col("instrument_id").is_not_null())
+    names = found.unique(["venue", "symbol"], keep="first", maintain_order=True)
+    return rows.drop("instrument_id", strict=False).join(names, on=["venue", "symbol"], how="left", maintain_order="left")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from quantlake.sources.importers import Importer, Recognised, Rows, content
 from quantlake.sources.sec import companyfacts, current, form_index, submissions
-from quantlake.sources.sec.documents import Document, opened
+from quantlake.sources.sec.documents import SUFFIX, Document, opened
 
-SUFFIX = re.compile(r"\.(json|xml|atom|idx|html?)(\.gz)?$", re.IGNORECASE)
 HEAD_BYTES = 1 << 16
 HTML = re.compile(rb"\s*(<!DOCTYPE html|<html)", re.IGNORECASE)
 KINDS: tuple[tuple[str, re.Pattern[bytes], Callable[[Document], Rows]], ...] = (

@@ -4,6 +4,7 @@ Here: a document's bytes to values, values to typed columns; an error names file
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ CIK = r"^[0-9]{1,10}$"
 CIK_DIGITS = 10
 DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+SUFFIX = re.compile(r"\.(json|xml|atom|idx|html?)(\.gz)?$", re.IGNORECASE)
 SHOWN = 80
 
 
@@ -33,7 +35,8 @@ class Document:
 
 
 def opened(path: Path) -> Document:
-    return Document(content(path), str(path), path.name.split(".json")[0].split(".xml")[0].removesuffix(".gz").removesuffix(".idx"))
+    """A file, its name without ``.json``, ``.gz`` and the like."""
+    return Document(content(path), str(path), SUFFIX.sub("", path.name))
 
 
 def parsed(document: Document) -> Any:
@@ -90,8 +93,7 @@ class Records:
             wrong = next(i for i, v in enumerate(values) if v is not None and not _encodes(v))
             raise self.refused(wrong, name, ascii(values[wrong])) from None
         found = pl.select(pl.when(found != "").then(found).alias(name)).to_series()
-        bad = ~found.str.contains(pattern) if pattern else pl.Series([False]).new_from_index(0, len(found))
-        return self._kept(found, bad.fill_null(needed), found)
+        return self._kept(found, (~found.str.contains(pattern)).fill_null(needed), found)
 
     def date(self, printed: pl.Series) -> pl.Series:
         """Dates from ``2026-01-28``; raises ``QuantLakeError`` for what is none."""

@@ -18,6 +18,7 @@ from quantlake.sources.importers import Rows
 from quantlake.sources.sec.documents import ACCESSION, SHOWN, Document, Records, cik, parsed, tables
 
 COLUMNS = ("accessionNumber", "filingDate", "reportDate", "acceptanceDateTime", "form", "primaryDocument", "items")
+NEEDED = ("accessionNumber", "filingDate", "form")
 PAGE = re.compile(r"CIK(?P<cik>[0-9]{10})-submissions-[0-9]+")
 
 
@@ -38,9 +39,9 @@ def pages(document: Document) -> list[str]:
 def _rows(document: Document, said: dict[str, Any]) -> Rows:
     columns, company, entity = _columns(document, said)
     records = Records(document.where, "filing")
-    texts = {name: records.text(name, columns[name], needed=name in COLUMNS[:2] or name == "form") for name in COLUMNS[1:]}
+    texts = {name: records.text(name, columns[name], ACCESSION if name == "accessionNumber" else "", needed=name in NEEDED) for name in COLUMNS}
     found = pl.DataFrame({
-        "accession": records.text(COLUMNS[0], columns[COLUMNS[0]], ACCESSION, needed=True),
+        "accession": texts["accessionNumber"],
         "form": texts["form"],
         "filed": records.date(texts["filingDate"]),
         "accepted_at": records.time(texts["acceptanceDateTime"]),

@@ -1,0 +1,121 @@
+"""Prices at a wrong level: in another unit, or before or after a split that other rows are not.
+
+Here: jumps by a factor that no market makes, and which side of a jump is wrong. Not here: dividends (vendor_payouts).
+
+A **jump** is a row's move of a factor 100 (pounds and pence, dollars and cents), or of the ratio of a split printed within
+``SPLIT_DAYS`` of it: prices that are adjusted for splits do not show them, and raw ones show them on their day only. Between jumps the
+level is the same. A level that holds (three rows, and not left again for the one before within ``EXCURSION_DAYS``) is the right one for
+the rows before it, so the newest that begins within ``AHEAD_DAYS`` after a row is: a vendor's newest unit is the one to go by, and a
+single odd row, be it the newest, changes nothing. A row at any other level is wrong by the difference.
+
+Limits: half a price lost within three weeks of a 2:1 split cannot be told from the split; of a change of unit the rows of
+``AHEAD_DAYS`` before are found, older ones are as wrong. The idea of jumps by a split's ratio or by 100 is that of yfinance's price
+repair, https://ranaroussi.github.io/yfinance/advanced/price_repair.html.
+"""
+
+import math
+
+import polars as pl
+
+from quantlake.datasets.market.vendor_series import AT, MILLION, PRICES, SERIES, finding, log, printed, rounded
+
+UNIT = 100.0
+UNIT_TOLERANCE = 0.5  # log: beside a change of unit the price itself may move by 40 %
+LEAST_SPLIT = math.log(1.2)  # smaller splits are lost in what prices do by themselves
+SPLIT_TOLERANCE = 0.3  # of the split's log ratio, for the price's own move
+TIMES_VOLATILITY = 4.0  # a split within so many times the usual move is lost in it
+SPLIT_DAYS = 21  # ex-date, payment and a vendor's own doing lie within three weeks
+HOLDS_ROWS = 3
+EXCURSION_DAYS = 60
+AHEAD_DAYS = 300
+
+
+def findings(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """``measured`` rows with ``off`` (millionths of a log by which the row's level is off; 0: not), and what is found.
+
+    Rules: ``unit_100x``, ``split_unapplied`` (applied to some rows only, twice, or not). One finding a price.
+    """
+    judged = _judged(_jumps(rows))
+    wrong = judged.filter(pl.col("off") != 0).with_columns(right=(-pl.col("off") / MILLION).exp())
+    rule = pl.when(pl.col("off").abs() == log(UNIT)).then(pl.lit("unit_100x")).otherwise(pl.lit("split_unapplied"))
+    detail = pl.format("{} of the level that holds from {}", printed(1 / pl.col("right")), pl.col("holds_from").dt.date())
+    found = [
+        wrong.select(finding(rule, pl.lit(c), pl.col(c), rounded(pl.col(f"_{c}") * pl.col("right")), pl.col("sure_at"), detail)) for c in PRICES
+    ]
+    return judged, pl.concat([*found, *_single_prices(judged)])
+
+
+def _single_prices(rows: pl.DataFrame) -> list[pl.DataFrame]:
+    """Prices that are 100 times the row's others, or a hundredth."""
+    typical = pl.concat_list(f"_{c}" for c in PRICES).list.median()
+    found = []
+    for column in PRICES:
+        ratio = pl.col(f"_{column}") / typical
+        odd = rows.filter((pl.col("off") == 0) & ((ratio.log().abs() - math.log(UNIT)).abs() < UNIT_TOLERANCE))
+        expected = pl.when(ratio > 1).then(pl.col(f"_{column}") / UNIT).otherwise(pl.col(f"_{column}") * UNIT)
+        detail = pl.format("{} of the row's other prices", printed(ratio))
+        found.append(odd.select(finding(pl.lit("unit_100x"), pl.lit(column), pl.col(column), rounded(expected), pl.col("known_at"), detail)))
+    return found
+
+
+def _jumps(rows: pl.DataFrame) -> pl.DataFrame:
+    """With ``jump`` (millionths of a log; 0: none)."""
+    unit = (pl.col("move").abs() - math.log(UNIT)).abs()
+    units = rows.filter(unit < UNIT_TOLERANCE).select(*AT, jump=pl.col("move").sign().cast(pl.Int64) * log(UNIT), misfit=unit)
+    best = pl.concat([units, _split_jumps(rows)]).sort("misfit").unique(AT, keep="first", maintain_order=True)
+    return rows.join(best.drop("misfit"), on=AT, how="left", maintain_order="left").with_columns(pl.col("jump").fill_null(0))
+
+
+def _split_jumps(rows: pl.DataFrame) -> pl.DataFrame:
+    """Moves by the ratio of a split nearby. A dividend that explains a move, or hides one, is taken out by the adjusted close's step."""
+    ratio = pl.col("split").log()
+    splits = rows.filter(ratio.abs() >= LEAST_SPLIT).select(*SERIES, ratio=ratio.abs(), split_at="bar_start")
+    net = pl.when(pl.col("step").is_between(0.2, 1)).then(pl.col("move") - pl.col("step").log()).otherwise("move")
+    moved = rows.select(*AT, "move", "volatility", net=net).filter(pl.max_horizontal(pl.col("move").abs(), pl.col("net").abs()) > LEAST_SPLIT / 2)
+    near = (
+        moved.join(splits, on=SERIES)
+        .filter((pl.col("bar_start") - pl.col("split_at")).abs() <= pl.duration(days=SPLIT_DAYS))
+        .filter(pl.col("ratio") >= TIMES_VOLATILITY * pl.col("volatility"))
+    )
+    misfits = [(pl.col(m).abs() - pl.col("ratio")).abs() for m in ("move", "net")]
+    signed = pl.when(misfits[0] <= misfits[1]).then("move").otherwise("net").sign()
+    return near.with_columns(misfit=pl.min_horizontal(misfits)).filter(pl.col("misfit") <= SPLIT_TOLERANCE * pl.col("ratio")).select(
+        *AT, jump=(signed * (pl.col("ratio") * MILLION).round()).cast(pl.Int64), misfit="misfit"
+    )  # fmt: skip
+
+
+def _judged(rows: pl.DataFrame) -> pl.DataFrame:
+    """With ``off``, ``holds_from`` (a row of the right level) and ``sure_at`` (when that row was known, or the row itself)."""
+    jumping = rows.filter((pl.col("jump") != 0).any().over(SERIES))
+    levelled = jumping.with_columns(
+        level=pl.col("jump").cum_sum().over(SERIES), stretch=(pl.col("jump") != 0).cast(pl.Int64).cum_sum().over(SERIES)
+    ).sort("bar_start")
+    steady = _steady(levelled)
+    newest = levelled.select(*AT, until=pl.col("bar_start").dt.offset_by(f"{AHEAD_DAYS}d")).join_asof(
+        steady.select(*SERIES, "bar_start", right="level"), left_on="until", right_on="bar_start", by=SERIES, coalesce=False, check_sortedness=False
+    )  # fmt: skip
+    known = levelled.join(newest.select(*AT, "right"), on=AT, maintain_order="left").join_asof(
+        steady.select(*SERIES, right="level", holds_from="bar_start", holds_known="known_at", _at="bar_start"),
+        left_on="bar_start", right_on="_at", by=[*SERIES, "right"], strategy="forward",
+        check_sortedness=False,
+    )  # fmt: skip
+    before = known.join_asof(
+        steady.select(*SERIES, right="level", held_at="bar_start"), left_on="bar_start", right_on="held_at", by=[*SERIES, "right"], coalesce=False,
+        check_sortedness=False,
+    ).select(
+        *AT,
+        off=pl.col("level") - pl.col("right"),
+        holds_from=pl.coalesce("holds_from", "held_at"),
+        sure_at=pl.max_horizontal("known_at", "holds_known"),
+    )
+    return rows.join(before, on=AT, how="left", maintain_order="left").with_columns(pl.col("off").fill_null(0))
+
+
+def _steady(levelled: pl.DataFrame) -> pl.DataFrame:
+    """The rows from which on a level holds."""
+    stretches = levelled.group_by(*SERIES, "stretch").agg(pl.col("level").first(), begins=pl.col("bar_start").first()).sort(*SERIES, "stretch")
+    returns = (pl.col("level").shift() == pl.col("level").shift(-1)).over(SERIES)
+    lasts = (pl.col("begins").shift(-1).over(SERIES) - pl.col("begins")) > pl.duration(days=EXCURSION_DAYS)
+    holding = stretches.filter(~returns.fill_null(False) | lasts.fill_null(True)).select(*SERIES, "stretch")
+    nth = pl.int_range(pl.len()).over(*SERIES, "stretch")
+    return levelled.filter(nth >= HOLDS_ROWS - 1).join(holding, on=[*SERIES, "stretch"], how="semi", maintain_order="left")

@@ -1,0 +1,106 @@
+"""A vendor's daily and weekly bars as series: what is measured of each row before it is judged.
+
+Here: floats, the row before, moves, adjustment factors, and how much of each is usual. Not here: what is wrong with a row
+(vendor_levels, vendor_payouts). Floats serve to find errors only; what is reported stands in the table, or is rounded to six digits.
+
+Everything but the join of neighbours looks back at most ``USUAL`` or ``GAP`` days, so a row measures the same in any longer table.
+"""
+
+import math
+
+import polars as pl
+
+PRICES = ("open", "high", "low", "close")
+SERIES = ("source", "venue", "symbol", "interval")
+AT = (*SERIES, "bar_start")
+LENGTHS = ("1d", "1w")
+GAP_DAYS = 40  # a row after a longer silence has no row before
+USUAL = "90d"  # what is usual: a median over so long before the row, of at least FEW rows
+FEW = 5
+MAD = 1.4826  # of a normal distribution: standard deviation / median of the absolute values
+LEAST_SPREAD = 0.005  # a day's move is never taken for surer than that: prices have ticks
+UNKNOWN_SPREAD = 0.03
+DIGITS = 6  # of a value computed in floats
+LOOKS_BACK_DAYS = 90 + GAP_DAYS + 10
+
+
+def measured(bars: pl.LazyFrame) -> pl.DataFrame:
+    """The rows of one or many series that have all four prices, by series and time, with what is measured of each.
+
+    Takes the columns of ``vendor_bars``; keeps ``AT``, exact prices, ``dividend``, ``known_at``. Adds floats: ``_open`` ... ``_close``,
+    ``paid``, ``gain``, ``split`` (1: none), ``silent`` (whether nobody traded), ``before`` (the close before, in today's shares), ``move``
+    (log, the median of the four prices' own, without a split that raw prices must show), ``ex_move`` (log of the day's mean price, of a
+    week its close, over ``before``), ``step`` (factor before / factor, where the factor is adj_close / close; splits taken out),
+    ``volatility`` and ``spread`` (usual size of ``move`` and of ``ex_move``), ``noise`` (usual deviation of ``step`` from 1, which
+    printed digits cause), ``unseen`` (whether a row without prices before it had a dividend or split).
+    """
+    of_days = pl.col("interval").is_in(LENGTHS) & (pl.col("price_type") == "trade")
+    floats = {f"_{c}": pl.col(c).cast(pl.Float64) for c in PRICES}
+    actions = {
+        "paid": pl.col("dividend").cast(pl.Float64).fill_null(0), "gain": pl.col("capital_gain").cast(pl.Float64).fill_null(0),
+        "split": pl.when(pl.col("split_ratio") > 0).then(pl.col("split_ratio").cast(pl.Float64)).otherwise(1.0),
+        "silent": pl.col("volume").fill_null(0) == 0,
+    }  # fmt: skip
+    acted = (pl.col("paid") != 0) | (pl.col("gain") != 0) | (pl.col("split") != 1)
+    rows = (
+        bars.filter(of_days)
+        .with_columns(**floats, **actions, adjusted=pl.col("adj_close").cast(pl.Float64))
+        .sort(AT)
+        .with_columns(_acts=acted.cast(pl.Int64).cum_sum().over(SERIES), _acted=acted.cast(pl.Int64))
+        .filter(pl.all_horizontal(pl.col(f"_{c}") > 0 for c in PRICES))
+        .collect()
+    )
+    return _usual(_moves(rows))
+
+
+def _moves(rows: pl.DataFrame) -> pl.DataFrame:
+    near = (pl.col("bar_start").diff().dt.total_days() <= GAP_DAYS).over(SERIES)
+    shown = pl.when(pl.col("adjustment") == "raw").then("split").otherwise(1.0)  # what prices as they were traded show of a split
+    ratios = [(pl.col(f"_{c}") / pl.col(f"_{c}").shift().over(SERIES)).log() for c in PRICES]
+    factor = pl.col("adjusted") / pl.col("_close")
+    price = pl.when(pl.col("interval") == "1d").then(pl.mean_horizontal(f"_{c}" for c in PRICES)).otherwise("_close")
+    return rows.with_columns(
+        before=pl.when(near).then(pl.col("_close").shift().over(SERIES) / shown),
+        move=pl.when(near).then(pl.concat_list(ratios).list.median() + shown.log()),
+        step=pl.when(near).then(factor.shift().over(SERIES) / factor * shown),
+        unseen=pl.col("_acts").diff().over(SERIES) > pl.col("_acted"),
+    ).with_columns(ex_move=(price / pl.col("before")).log(), step=pl.when(pl.col("step").is_finite()).then("step"))
+
+
+def _usual(rows: pl.DataFrame) -> pl.DataFrame:
+    def usual(of: pl.Expr) -> pl.Expr:
+        return of.abs().rolling_median_by("bar_start", USUAL, min_samples=FEW, closed="left").over(SERIES)
+
+    calm = (pl.col("_acted") == 0) & (pl.col("ex_move") != 0)  # a price that does not move is an old one
+    return rows.with_columns(
+        volatility=(MAD * usual(pl.col("move"))).fill_null(UNKNOWN_SPREAD).clip(2 * LEAST_SPREAD),
+        spread=(MAD * usual(pl.when(calm).then("ex_move"))).fill_null(UNKNOWN_SPREAD).clip(LEAST_SPREAD),
+        noise=usual(pl.col("step") - 1).fill_null(0.0),
+    ).drop("_acts", "_acted")
+
+
+def finding(rule: pl.Expr, column: pl.Expr, found: pl.Expr, expected: pl.Expr, known_at: pl.Expr, detail: pl.Expr) -> list[pl.Expr]:
+    """The columns of a finding beside its row's; ``found`` and ``expected`` in decimals (``rounded``)."""
+    return [
+        *(pl.col(c) for c in AT), rule.alias("rule"), column.alias("column"), found.alias("found"), expected.alias("expected"),
+        known_at.alias("known_at"), detail.alias("detail"),
+    ]  # fmt: skip
+
+
+def rounded(value: pl.Expr) -> pl.Expr:
+    """A float as a decimal of six digits; null where a decimal(38,18) cannot hold it."""
+    fits = value.is_finite() & (value.abs() < 1e20)
+    return pl.when(fits).then(value).round_sig_figs(DIGITS).cast(pl.String).cast(pl.Decimal(38, 18), strict=False)
+
+
+def printed(value: pl.Expr) -> pl.Expr:
+    """A float in words."""
+    return value.round_sig_figs(DIGITS).cast(pl.String)
+
+
+def log(ratio: float) -> int:
+    """A ratio as a whole number of millionths of its natural logarithm: these add up exactly."""
+    return round(math.log(ratio) * MILLION)
+
+
+MILLION = 1_000_000
