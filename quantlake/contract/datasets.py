@@ -346,7 +346,7 @@ class Derived(Built):
     ``before``: datasets whose rows of the day before its function takes too, after those of ``of``; ``carries``: last, its own of then.
     They alone make no date: one without rows of ``of`` is not built. ``many``: its function may be given many dates at once with all that
     these read; it returns the same rows for a date whatever other dates stand beside it, and those of dates not asked for are dropped.
-    ``rare``: most dates have no rows, and none is missed.
+    ``rare``: most dates have no rows, and none is missed; checks are told of those that have.
     """
 
     layer: ClassVar[str] = "derived"

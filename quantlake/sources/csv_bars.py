@@ -31,8 +31,10 @@ import polars as pl
 
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.market import vendor_bars
+from quantlake.datasets.reference import corporate_actions
 from quantlake.sources import text
 from quantlake.sources.importers import Importer, Recognised, Rows, content, counted, decoded, sha256, typed
+from quantlake.sources.provenance import stamped
 
 SUFFIX = re.compile(r"\.csv(\.gz)?$", re.IGNORECASE)
 YFINANCE = re.compile(r"(?P<symbol>.+?)-(?P<interval>[0-9]+m|[0-9]+h|[0-9]+d|[0-9]+wk|[0-9]+mo)(?:-(?P<label>.+))?", re.IGNORECASE)
@@ -82,6 +84,8 @@ def recognise(path: Path) -> Recognised:
 def read(path: Path) -> Rows:
     """The bars of one file, one table typed as ``vendor_bars.raw``, in file order; ``known_at`` is the bar's end.
 
+    Then the dividends and splits of daily bars, typed as ``corporate_actions.raw``; their instrument is `<source>:<symbol>`.
+
     Raises ``QuantLakeError`` naming file and line: another number of columns, a number or time that is none, columns named twice.
     """
     raw = content(path)
@@ -105,6 +109,22 @@ def read(path: Path) -> Rows:
         item_index=pl.lit(0, pl.Int64),
     ))  # fmt: skip
     yield vendor_bars.raw, typed(vendor_bars.raw, stored)
+    actions = _actions(stored)
+    if actions.height:
+        yield corporate_actions.raw, stamped(corporate_actions.raw, actions, stored["source_name"][0], stored["source_version"][0], "day")
+
+
+def _actions(bars: pl.DataFrame) -> pl.DataFrame:
+    """The dividends and splits of daily bars, known on their ex-date."""
+    no_number = pl.lit(None, pl.Decimal(38, 18))
+    dividend, split = (pl.col(c) if c in bars.columns else no_number for c in ("dividend", "split_ratio"))
+    days = bars.filter(pl.col("interval") == "1d").select(
+        "source", "symbol", "line_number", instrument_id=pl.concat_str("source", pl.lit(":"), "symbol"), ex_date=pl.col("wall").dt.date(),
+        known_at="bar_start", amount=dividend, ratio=split, status=pl.lit("active"),
+    )  # fmt: skip
+    paid = days.filter(pl.col("amount") != 0).with_columns(type=pl.lit("dividend"), ratio=no_number, item_index=pl.lit(0, pl.Int64))
+    changed = days.filter((pl.col("ratio") > 0) & (pl.col("ratio") != 1))
+    return pl.concat([paid, changed.with_columns(type=pl.lit("split"), amount=no_number, item_index=pl.lit(1, pl.Int64))])
 
 
 def _read(found: pl.DataFrame, path: Path) -> pl.DataFrame:

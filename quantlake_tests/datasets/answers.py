@@ -60,7 +60,7 @@ def curated_trades(paths: Iterable[Path]) -> pl.DataFrame:
 
 
 def curated_bars(paths: Iterable[Path]) -> pl.DataFrame:
-    return vendor_bars.curate(read(paths).lazy()).collect()
+    return vendor_bars.curate(read(paths).lazy(), NO_SYMBOLS).collect()
 
 
 def quoted(vendor: pl.DataFrame) -> pl.DataFrame:

@@ -30,7 +30,7 @@ def zipped_all(path: Path, members: dict[str, str] | dict[str, bytes] | dict[str
 
 
 def table(stream: Stream, rows: Read) -> pa.Table:
-    """All rows of a file, which are of this stream and have its types; the documents they name came before them."""
+    """A file's rows of this stream; all have their streams' types, and the documents they name came before them."""
     parts, kept = [], set()
     for part in rows:
         if isinstance(part, Document):
@@ -38,9 +38,8 @@ def table(stream: Stream, rows: Read) -> pa.Table:
         else:
             parts.append(part)
             assert kept >= set(part[1].column("object_uri").drop_null().to_pylist() if "object_uri" in part[1].column_names else ())
-    assert {s.path for s, _ in parts} == {stream.path}
-    assert all(part.schema == wire_arrow(stream) for _, part in parts)
-    return pa.concat_tables([part for _, part in parts])
+    assert all(part.schema == wire_arrow(s) for s, part in parts)
+    return pa.concat_tables([part for s, part in parts if s is stream])
 
 
 def frame(stream: Stream, rows: Read) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Boolean, Column, Price, Rows, Size, Stream, Table, Text, Timestamp
 from quantlake.datasets.market import common
+from quantlake.datasets.reference import symbol_map
 
 BAR = (
     Column("source", Text, "Who published it: `lean`, `databento`, `yfinance/bad-div`."),
@@ -79,6 +80,7 @@ future = pl.col("venue").is_in(common.US_FUTURES)
 bars = Table(
     __name__,
     of=raw,
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="A vendor's bar, once: a new edition of its file makes new versions.",
     owner="market-data",
     key=("source", "venue", "symbol", "interval", "bar_start", "price_type"),
@@ -100,8 +102,6 @@ bars = Table(
 
 
 @bars.build
-def curate(received: pl.LazyFrame) -> pl.LazyFrame:
+def curate(received: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
     odd = {"inconsistent": inconsistent, "price_not_above_zero": not_above_zero, "zero_volume": pl.col("volume") == 0}
-    return received.with_columns(
-        item_index=common.first_item(), instrument_id=pl.lit(None, pl.String), flags=common.flagged(odd)
-    )
+    return symbol_map.with_instruments(received.with_columns(item_index=common.first_item(), flags=common.flagged(odd)), mapped)
