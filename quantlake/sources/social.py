@@ -151,7 +151,7 @@ def _stocktwits(message: Any, hashed: Hashed) -> dict[str, Any]:
 def _tweet(message: Any, hashed: Hashed) -> dict[str, Any]:
     number = _id(message, "id_str", "id")
     extended = _part(message, "extended_tweet")
-    entities = _part(extended or message, "entities")
+    entities = _part(extended, "entities") or _part(message, "entities")
     retweeted = _id(_part(message, "retweeted_status"), "id_str", "id", needed=False)
     return {
         "source": "twitter",

@@ -57,12 +57,13 @@ def test_messages_of_stocktwits(tmp_path: Path) -> None:
 
 def test_tweets(tmp_path: Path) -> None:
     rows = messages(written(tmp_path, tweets()))
-    ids = [str(1_050_118_621_198_921_728 + n) for n in range(6)]
+    ids = [str(1_050_118_621_198_921_728 + n) for n in range(7)]
     assert shown(rows) == [
         (ids[1], "To $TSLA & beyond", ["TSLA"], None, None, None),
         (ids[2], "RT @user: To $TSLA & beyond", ["TSLA"], None, None, ids[1]),
         (ids[3], "@user @user thanks, user… https://twitter.com/user/status/3", [], None, ids[1], None),
         (ids[4], "$TSLA and $F in full", ["TSLA", "F"], None, None, None),
+        (ids[6], "$TSLA in full", ["TSLA"], None, None, None),
         (ids[5], "Says user", ["TSLA"], None, None, ids[1]),
     ]
     assert rows["published_at"].unique().to_list() == [datetime(2018, 10, 10, 20, 19, 24, tzinfo=UTC)]
