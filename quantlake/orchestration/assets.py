@@ -137,7 +137,7 @@ class Factory:
             with grouped(context.instance.event_log_storage):
                 for outcome in group:
                     # most dates of a rare dataset are empty: what its checks say of nothing would be most of what a range stores
-                    for result in outcome.results if outcome.rows or not outcome.good or not _rare(dataset) else ():
+                    for result in outcome.results if outcome.rows or outcome.changed or not outcome.good or not _rare(dataset) else ():
                         context.log_event(_evaluation(dataset, result, outcome.partition))
                     if outcome.good:
                         context.log_event(materialization(dataset, outcome, requested_by(context.run)))

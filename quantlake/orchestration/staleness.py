@@ -137,6 +137,20 @@ def grouped(wanted: dict[Dataset, set[date]], held: Collection[date] | None = No
     return runs
 
 
+def spanned(wanted: dict[Dataset, set[date]]) -> list[Work]:
+    """The fewest runs where a run builds only what is stale: one a start, over all its dates.
+
+    What lies between is up to date, or has nothing to be built from, and costs nothing; sparse dates of many datasets are hundreds of
+    runs as ``grouped`` (3,417 of 16,933 dates of reference data), a second each.
+    """
+    works = []
+    for start in sorted({dataset.start for dataset in wanted}):
+        datasets = tuple(dataset for dataset in wanted if dataset.start == start)
+        days = {day for dataset in datasets for day in wanted[dataset]}
+        works.append(Work(datasets, min(days), max(days)))
+    return works
+
+
 def spans(dates: Collection[date], held: Callable[[], Collection[date]]) -> Iterator[tuple[date, date]]:
     """First and last of each unbroken range of ``dates``; ``held`` is asked only where there is a gap."""
     ordered = sorted(dates)

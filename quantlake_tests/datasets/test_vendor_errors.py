@@ -89,15 +89,16 @@ def test_of_a_change_of_unit_the_rows_before_are_wrong(seed: int, changed: int, 
 
 
 @some
-@given(seeds, st.integers(0, 99), st.sampled_from(PRICES), st.sampled_from(["100", "0.01"]))
-def test_one_price_of_a_row_in_another_unit(seed: int, row: int, column: str, by: str) -> None:
-    bars = made(Walk(seed=seed, days=100))
-    right = bars[row][column]
-    scaled(bars, range(row, row + 1), by, (column,))
-    if column == "close":  # what a vendor makes of a close
+@given(seeds, st.integers(0, 99), st.sets(st.sampled_from(PRICES), min_size=1, max_size=3), st.sampled_from(["100", "0.01"]))
+def test_some_prices_of_a_row_in_another_unit(seed: int, row: int, columns: set[str], by: str) -> None:
+    bars = made(Walk(seed=seed, days=100, dividends={row: 0.01, min(row + 1, 99): 0.02}))
+    right = {column: bars[row][column] for column in columns}
+    scaled(bars, range(row, row + 1), by, tuple(columns))
+    if "close" in columns:  # what a vendor makes of a close
         scaled(bars, range(row, row + 1), by, ("adj_close",))
-    assert told(bars) == {(row, "unit_100x", column)}
-    assert expected_of(bars, row, column) == pytest.approx(float(right), rel=1e-5)
+    assert told(bars) == {(row, "unit_100x", column) for column in columns}
+    for column, price in right.items():
+        assert expected_of(bars, row, column) == pytest.approx(float(price), rel=1e-5)
 
 
 def test_the_newest_row_alone_is_wrong_until_its_level_holds() -> None:
@@ -197,9 +198,23 @@ def test_a_dividend_that_is_missing(seed: int) -> None:
 @given(seeds, st.integers(1, 2))
 def test_a_dividend_that_is_there_twice(seed: int, later: int) -> None:
     bars = made(Walk(seed=seed, volatility=0.003, dividends={120: 0.05}))
+    again(bars, later)
+    assert told(bars) == {(120 + later, "dividend_twice", "dividend")}
+
+
+@some
+@given(seeds, st.integers(4, 12))
+def test_a_dividend_that_is_there_again_weeks_later_and_the_price_does_not_know(seed: int, later: int) -> None:
+    bars = made(Walk(seed=seed, volatility=0.003, dividends={40: 0.05, 120: 0.05}))
+    again(bars, later)
+    assert told(bars) == {(120 + later, "dividend_twice", "dividend")}
+    assert told(made(Walk(seed=seed, volatility=0.003, dividends={40: 0.05, 120: 0.05, 120 + later: 0.05}))) == set()
+
+
+def again(bars: list[Row], later: int) -> None:
+    """The dividend of row 120 once more, adjusted for as it is printed."""
     bars[120 + later]["dividend"] = bars[120]["dividend"]
     step(bars, 120 + later, 1 - float(bars[120]["dividend"] / bars[119 + later]["close"]))
-    assert told(bars) == {(120 + later, "dividend_twice", "dividend")}
 
 
 @some

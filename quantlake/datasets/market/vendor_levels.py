@@ -17,13 +17,23 @@ import math
 
 import polars as pl
 
-from quantlake.datasets.market.vendor_series import AT, MILLION, PRICES, SERIES, finding, log, printed, rounded
+from quantlake.datasets.market.vendor_series import (
+    AT,
+    MILLION,
+    PRICES,
+    SERIES,
+    UNIT,
+    UNIT_TOLERANCE,
+    finding,
+    log,
+    printed,
+    rounded,
+)
 
-UNIT = 100.0
-UNIT_TOLERANCE = 0.5  # log: beside a change of unit the price itself may move by 40 %
 LEAST_SPLIT = math.log(1.2)  # smaller splits are lost in what prices do by themselves
 SPLIT_TOLERANCE = 0.3  # of the split's log ratio, for the price's own move
 TIMES_VOLATILITY = 4.0  # a split within so many times the usual move is lost in it
+STEPS_OF_DIVIDENDS = (0.2, 1.0)  # of adj_close
 SPLIT_DAYS = 21  # ex-date, payment and a vendor's own doing lie within three weeks
 HOLDS_ROWS = 3
 EXCURSION_DAYS = 60
@@ -35,27 +45,25 @@ def findings(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Rules: ``unit_100x``, ``split_unapplied`` (applied to some rows only, twice, or not). One finding a price.
     """
-    judged = _judged(_jumps(rows))
-    wrong = judged.filter(pl.col("off") != 0).with_columns(right=(-pl.col("off") / MILLION).exp())
+    judged = _judged(_jumps(rows)).with_columns(right=(-pl.col("off") / MILLION).exp())
+    wrong, beside = judged.filter(pl.col("off") != 0), judged.filter((pl.col("off") == 0) & pl.col("mixed"))
+    return judged, pl.concat([_of_prices(wrong, column) for column in PRICES] + [_of_single_price(beside, column) for column in PRICES])
+
+
+def _of_prices(wrong: pl.DataFrame, column: str) -> pl.DataFrame:
     rule = pl.when(pl.col("off").abs() == log(UNIT)).then(pl.lit("unit_100x")).otherwise(pl.lit("split_unapplied"))
     detail = pl.format("{} of the level that holds from {}", printed(1 / pl.col("right")), pl.col("holds_from").dt.date())
-    found = [
-        wrong.select(finding(rule, pl.lit(c), pl.col(c), rounded(pl.col(f"_{c}") * pl.col("right")), pl.col("sure_at"), detail)) for c in PRICES
-    ]
-    return judged, pl.concat([*found, *_single_prices(judged)])
+    expected = rounded(pl.col(f"_{column}") * pl.col("right"))
+    return wrong.select(finding(rule, pl.lit(column), pl.col(column), expected, pl.col("sure_at"), detail))
 
 
-def _single_prices(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Prices that are 100 times the row's others, or a hundredth."""
-    typical = pl.concat_list(f"_{c}" for c in PRICES).list.median()
-    found = []
-    for column in PRICES:
-        ratio = pl.col(f"_{column}") / typical
-        odd = rows.filter((pl.col("off") == 0) & ((ratio.log().abs() - math.log(UNIT)).abs() < UNIT_TOLERANCE))
-        expected = pl.when(ratio > 1).then(pl.col(f"_{column}") / UNIT).otherwise(pl.col(f"_{column}") * UNIT)
-        detail = pl.format("{} of the row's other prices", printed(ratio))
-        found.append(odd.select(finding(pl.lit("unit_100x"), pl.lit(column), pl.col(column), rounded(expected), pl.col("known_at"), detail)))
-    return found
+def _of_single_price(mixed: pl.DataFrame, column: str) -> pl.DataFrame:
+    ratio = pl.col(column).cast(pl.Float64) / pl.col(f"_{column}")
+    wrong = mixed.filter(ratio.log().abs() > UNIT_TOLERANCE)
+    detail = pl.format("{} of the prices beside it", printed(ratio))
+    return wrong.select(
+        finding(pl.lit("unit_100x"), pl.lit(column), pl.col(column), rounded(pl.col(f"_{column}")), pl.col("unmixed_at"), detail)
+    )  # fmt: skip
 
 
 def _jumps(rows: pl.DataFrame) -> pl.DataFrame:
@@ -67,21 +75,17 @@ def _jumps(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _split_jumps(rows: pl.DataFrame) -> pl.DataFrame:
-    """Moves by the ratio of a split nearby. A dividend that explains a move, or hides one, is taken out by the adjusted close's step."""
+    """Moves by the ratio of a split nearby, without what adj_close says of a dividend: that may look like a split, or hide one."""
     ratio = pl.col("split").log()
     splits = rows.filter(ratio.abs() >= LEAST_SPLIT).select(*SERIES, ratio=ratio.abs(), split_at="bar_start")
-    net = pl.when(pl.col("step").is_between(0.2, 1)).then(pl.col("move") - pl.col("step").log()).otherwise("move")
-    moved = rows.select(*AT, "move", "volatility", net=net).filter(pl.max_horizontal(pl.col("move").abs(), pl.col("net").abs()) > LEAST_SPLIT / 2)
-    near = (
-        moved.join(splits, on=SERIES)
-        .filter((pl.col("bar_start") - pl.col("split_at")).abs() <= pl.duration(days=SPLIT_DAYS))
-        .filter(pl.col("ratio") >= TIMES_VOLATILITY * pl.col("volatility"))
-    )
-    misfits = [(pl.col(m).abs() - pl.col("ratio")).abs() for m in ("move", "net")]
-    signed = pl.when(misfits[0] <= misfits[1]).then("move").otherwise("net").sign()
-    return near.with_columns(misfit=pl.min_horizontal(misfits)).filter(pl.col("misfit") <= SPLIT_TOLERANCE * pl.col("ratio")).select(
-        *AT, jump=(signed * (pl.col("ratio") * MILLION).round()).cast(pl.Int64), misfit="misfit"
-    )  # fmt: skip
+    paid = pl.when(pl.col("step").is_between(*STEPS_OF_DIVIDENDS)).then(pl.col("step").log()).otherwise(0.0)
+    moves = rows.select(*AT, "volatility", move=pl.col("move") - paid).filter(pl.col("move").abs() > LEAST_SPLIT / 2)
+    misfit = (pl.col("move").abs() - pl.col("ratio")).abs()
+    near = (pl.col("bar_start") - pl.col("split_at")).abs() <= pl.duration(days=SPLIT_DAYS)
+    told = pl.col("ratio") >= TIMES_VOLATILITY * pl.col("volatility")
+    jump = (pl.col("move").sign() * (pl.col("ratio") * MILLION).round()).cast(pl.Int64)
+    fitting = moves.join(splits, on=SERIES).filter(near & told & (misfit <= SPLIT_TOLERANCE * pl.col("ratio")))
+    return fitting.select(*AT, jump=jump, misfit=misfit)
 
 
 def _judged(rows: pl.DataFrame) -> pl.DataFrame:

@@ -19,11 +19,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from quantlake.datasets.market.vendor_series import AT, SERIES, finding, printed, rounded
+from quantlake.datasets.market.vendor_series import AT, SERIES, UNIT, finding, printed, rounded
 
 FREEDOM = 4
 FALLS = (0.5, 0.75, 1.0)  # of the amount
-UNIT = 100.0
 LEAST_LEFT = 1e-3  # of the price: what pays out more than the whole price cannot be
 COMMON_YIELD, DECADE = 0.01, math.log(10)
 LIKE = 3.0  # yields within a factor 3 are judged together
@@ -36,6 +35,7 @@ TIMES_NOISE = 8.0  # so many times the usual deviation of a step is none of prin
 LEAST_STEP = 2e-3  # a smaller step without a dividend is not looked at
 MOST_STEP = 0.5
 TWICE_DAYS, TWICE_LIKE = 4, 1.25  # nobody pays a like dividend twice within four days; weekly payers do in six
+TWICE_DAYS_UNPAID, ALONE_DAYS, SURE_OF_TWICE = 20, 60, 2.0
 
 
 def findings(rows: pl.DataFrame) -> pl.DataFrame:
@@ -109,7 +109,7 @@ def _evidence(payouts: pl.DataFrame) -> pl.DataFrame:
     parts = {f"{name}_{i}": e for name, times in CANDIDATES.items() for i, e in enumerate(_likelihood(times, FALLS))}
     commons = {f"{name}_common": _common(times) for name, times in CANDIDATES.items()}
     whole = _likelihood(1.0, (1.0,))[0]
-    gains = {"alone": whole, "alone_odds": _likelihood(0.0, (1.0,))[0] - whole, "with_gain": _likelihood(1.0, (1.0,), pl.col("gain") / pl.col("before"))[0]}
+    gains = {"alone": whole, "unpaid": _likelihood(0.0, (1.0,))[0] - whole, "with_gain": _likelihood(1.0, (1.0,), pl.col("gain") / pl.col("before"))[0]}
     return payouts.with_columns(**parts, **commons, **gains)
 
 
@@ -166,13 +166,18 @@ def _hundredfold(payouts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _twice(payouts: pl.DataFrame) -> pl.DataFrame:
-    """Of two like dividends within days, the one that the price is less like; the later of equals."""
-    daily = payouts.filter(pl.col("interval") == "1d")
+    """Of two like dividends, the one that the price is less like; the later of equals. Within days it is so, within weeks if the price
+    says that this one was not paid, and no other is near: some pay weekly."""
     time, other = pl.col("bar_start"), pl.col("other_time")
-    pairs = daily.join(daily.select(*SERIES, other_time="bar_start", other_paid="paid", other_odds="alone_odds", other_at="known_at"), on=SERIES)
-    near = ((time - other).abs() <= pl.duration(days=TWICE_DAYS)) & (time != other)
+    theirs = payouts.select(*SERIES, other_time="bar_start", other_paid="paid", other_odds="unpaid", other_at="known_at")
+    pairs = payouts.filter(pl.col("interval") == "1d").join(theirs, on=SERIES).filter(time != other)
+    distance = (time - other).abs()
+    lonely = (distance <= pl.duration(days=ALONE_DAYS)).sum().over(AT) == 1
+    near = (distance <= pl.duration(days=TWICE_DAYS)) | (
+        (distance <= pl.duration(days=TWICE_DAYS_UNPAID)) & lonely & (pl.col("unpaid") > SURE_OF_TWICE)
+    )
     like = (pl.col("other_paid") / pl.col("paid")).log().abs() <= math.log(TWICE_LIKE)
-    worse = (pl.col("alone_odds") > pl.col("other_odds")) | ((pl.col("alone_odds") == pl.col("other_odds")) & (time > other))
+    worse = (pl.col("unpaid") > pl.col("other_odds")) | ((pl.col("unpaid") == pl.col("other_odds")) & (time > other))
     found = pairs.filter(near & like & worse).unique(AT, keep="first", maintain_order=True)
     detail = pl.format("{} is paid on {}", printed(pl.col("other_paid")), other.dt.date())
     return _dividend(found, "dividend_twice", pl.lit(0.0), pl.max_horizontal("known_at", "other_at"), detail)

@@ -18,8 +18,11 @@ GAP_DAYS = 40  # a row after a longer silence has no row before
 USUAL = "90d"  # what is usual: a median over so long before the row, of at least FEW rows
 FEW = 5
 MAD = 1.4826  # of a normal distribution: standard deviation / median of the absolute values
+UNIT = 100.0  # pounds and pence, dollars and cents
+UNIT_TOLERANCE = 0.5  # log: beside a change of unit the price itself may move by 40 %
 LEAST_SPREAD = 0.005  # a day's move is never taken for surer than that: prices have ticks
 UNKNOWN_SPREAD = 0.03
+LEAST_NOISE = 1e-7  # vendors compute in 32-bit floats
 DIGITS = 6  # of a value computed in floats
 LOOKS_BACK_DAYS = 90 + GAP_DAYS + 10
 
@@ -27,8 +30,8 @@ LOOKS_BACK_DAYS = 90 + GAP_DAYS + 10
 def measured(bars: pl.LazyFrame) -> pl.DataFrame:
     """The rows of one or many series that have all four prices, by series and time, with what is measured of each.
 
-    Takes the columns of ``vendor_bars``; keeps ``AT``, exact prices, ``dividend``, ``known_at``. Adds floats: ``_open`` ... ``_close``,
-    ``paid``, ``gain``, ``split`` (1: none), ``silent`` (whether nobody traded), ``before`` (the close before, in today's shares), ``move``
+    Takes the columns of ``vendor_bars``; keeps ``AT``, exact prices, ``dividend``, ``known_at``. Adds floats: ``_open`` ... ``_close`` (of a
+    row that mixes two units, all in the one of the rows beside it; ``mixed``, and known ``unmixed_at``), ``paid``, ``gain``, ``split`` (1: none), ``silent`` (whether nobody traded), ``before`` (the close before, in today's shares), ``move``
     (log, the median of the four prices' own, without a split that raw prices must show), ``ex_move`` (log of the day's mean price, of a
     week its close, over ``before``), ``step`` (factor before / factor, where the factor is adj_close / close; splits taken out),
     ``volatility`` and ``spread`` (usual size of ``move`` and of ``ex_move``), ``noise`` (usual deviation of ``step`` from 1, which
@@ -50,7 +53,21 @@ def measured(bars: pl.LazyFrame) -> pl.DataFrame:
         .filter(pl.all_horizontal(pl.col(f"_{c}") > 0 for c in PRICES))
         .collect()
     )
-    return _usual(_moves(rows))
+    return _usual(_moves(_unmixed(rows)))
+
+
+def _unmixed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Within a bar no market moves by a factor of nearly a hundred; which of its prices are wrong, the rows before and after tell."""
+    logs = [pl.col(f"_{c}").log() for c in PRICES]
+    mixed = pl.max_horizontal(logs) - pl.min_horizontal(logs) > math.log(UNIT) - UNIT_TOLERANCE
+    beside = pl.concat_list([*logs, *(e.shift(n).over(SERIES) for e in logs for n in (-1, 1))]).list.drop_nulls().list.median()
+    units = {c: pl.when(mixed).then(((pl.col(f"_{c}").log() - beside) / math.log(UNIT)).round().clip(-1, 1)).otherwise(0.0) for c in PRICES}
+    return rows.with_columns(
+        *((pl.col(f"_{c}") / UNIT**units[c]).alias(f"_{c}") for c in PRICES),
+        adjusted=pl.col("adjusted") / UNIT ** units["close"],  # made of the close as it is printed
+        mixed=mixed,
+        unmixed_at=pl.max_horizontal("known_at", pl.col("known_at").shift(-1).over(SERIES)),
+    )
 
 
 def _moves(rows: pl.DataFrame) -> pl.DataFrame:
@@ -75,7 +92,7 @@ def _usual(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         volatility=(MAD * usual(pl.col("move"))).fill_null(UNKNOWN_SPREAD).clip(2 * LEAST_SPREAD),
         spread=(MAD * usual(pl.when(calm).then("ex_move"))).fill_null(UNKNOWN_SPREAD).clip(LEAST_SPREAD),
-        noise=usual(pl.col("step") - 1).fill_null(0.0),
+        noise=usual(pl.col("step") - 1).fill_null(0.0).clip(LEAST_NOISE),
     ).drop("_acts", "_acted")
 
 
