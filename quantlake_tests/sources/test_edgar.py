@@ -82,12 +82,12 @@ def configured(folder: Path, server: DocumentServer, *lines: str, agent: str = A
     return path
 
 
-def never(document: Document) -> None:
-    raise AssertionError(f"EDGAR's rows name no document: {document}")
+def never_asked(document: Document) -> None:
+    raise AssertionError(f"EDGAR's rows name no documents: {document}")
 
 
 def poller(config: Path, received: Received, send: Callable[[Stream, pa.Table], int] | None = None) -> polling.Poller:
-    return polling.Poller(polling.plan("edgar", config), send or received.send, never, received.said.append, trusting(None), SOON)
+    return polling.Poller(polling.plan("edgar", config), send or received.send, never_asked, received.said.append, trusting(None), SOON)
 
 
 def run(client: polling.Poller, until: Callable[[], bool], seconds: float = SECONDS) -> float:
