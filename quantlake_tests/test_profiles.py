@@ -2,10 +2,12 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from quantlake.adapters.lake.iceberg import Iceberg
+from quantlake.adapters.lake.objects import StoreObjects
 from quantlake.contract import QuantLakeError
 from quantlake.settings import Settings, load
 from quantlake.wiring import Adapters
@@ -42,7 +44,7 @@ def test_each_server_has_its_variants() -> None:
     [
         ("REGISTRY_URL", "http://a:hunter2/url@host"), ("CATALOG_URI", "http://u:hun/ter2@host"), ("CATALOG_URI", "http://host?token=hunter2"),
         ("CLICKHOUSE_HOST", "https://u:hunter2@h:8443"), ("KAFKA_BOOTSTRAP", "http://u:hunter2@h"), ("CATALOG_PROPERTIES", '["hunter2"]'),
-        ("CATALOG_PROPERTIES", '{"hunter2'), ("KAFKA_REPLICATION", "hunter2"), ("CATALOG_TYPE", "hunter2"),
+        ("CATALOG_PROPERTIES", '{"hunter2'), ("KAFKA_REPLICATION", "hunter2"), ("CATALOG_TYPE", "hunter2"), ("AUTHOR_SECRET", "hunter2"),
     ],
 )  # fmt: skip
 def test_a_setting_with_a_secret_where_none_belongs_is_refused_and_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,4 +67,24 @@ def test_any_variants_together_are_a_production_profile(kafka: str, catalog: str
     consumer = adapters.broker.consumer()  # type: ignore[attr-defined]  # librdkafka knows every name and value
     consumer.close()
     assert isinstance(adapters.lake, Iceberg) and adapters.registry and adapters.features and adapters.olap and adapters.vectors
+    assert isinstance(adapters.objects, StoreObjects)
     assert "planted" not in repr(settings) + repr(vars(adapters))
+
+
+def test_documents_and_authors_of_production_need_a_place_and_a_secret(tmp_path: Path) -> None:
+    named = Adapters(Settings(profile="production", home=tmp_path, catalog_warehouse="warehouse"))
+    with pytest.raises(QuantLakeError, match="needs QUANTLAKE_OBJECTS_LOCATION"):
+        _ = named.objects
+    with pytest.raises(QuantLakeError, match="needs QUANTLAKE_AUTHOR_SECRET"):
+        named.authors.hashed("twitter", "1")
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_a_home_makes_a_secret_of_its_own_unless_it_is_given_one(tmp_path: Path) -> None:
+    def hashed(home: str, **settings: Any) -> str:
+        return Adapters(Settings(home=tmp_path / home, **settings)).authors.hashed("twitter", "1")
+
+    assert hashed("a") == hashed("a") != hashed("b")
+    given = {"author_secret": "x" * 32}
+    assert hashed("a", **given) == hashed("c", **given) != hashed("a")
+    assert sorted(p.parent.parent.name for p in tmp_path.glob("*/secrets/author")) == ["a", "b"]

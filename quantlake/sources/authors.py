@@ -15,7 +15,7 @@ from quantlake.contract import QuantLakeError
 Hashed = Callable[[str, str], str]
 """From a service and an author's id there to what is kept of it."""
 
-HANDLES = ("screen_name", "username", "in_reply_to_screen_name")
+HANDLES, ANSWERED = ("screen_name", "username"), "in_reply_to_screen_name"
 IDS = ("id", "id_str")
 SHORTEST_NAME, SHORTEST_ID = 3, 6  # what is shorter is a word, or a number, of any text
 MENTION = re.compile(r"(?<![\w@])@\w+")
@@ -56,14 +56,16 @@ def _people(found: Any) -> Iterator[str]:
         for item in found:
             yield from _people(item)
     elif isinstance(found, dict):
-        if any(isinstance(found.get(name), str) for name in HANDLES[:2]):
+        if any(isinstance(found.get(name), str) for name in HANDLES):
             yield from (str(found[name]) for name in IDS if len(str(found.get(name) or "")) >= SHORTEST_ID)
-            yield from _long(found.get("name"))
-        for name in HANDLES:
-            yield from _long(found.get(name))
+            yield from _names(found, "name", *HANDLES)
+        yield from _names(found, ANSWERED)
         for item in found.values():
             yield from _people(item)
 
 
-def _long(name: Any) -> list[str]:
-    return [name.strip()] if isinstance(name, str) and len(name.strip()) >= SHORTEST_NAME else []
+def _names(person: dict[str, Any], *fields: str) -> Iterator[str]:
+    for field in fields:
+        name = person.get(field)
+        if isinstance(name, str) and len(name.strip()) >= SHORTEST_NAME:
+            yield name.strip()

@@ -8,7 +8,7 @@ another only its id is kept. Not here: what is kept of authors (authors.py).
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -38,11 +38,12 @@ class UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """How a service writes a message: ``marks`` are names that its documents have, ``read`` gives what is in ``FIELDS``."""
+    """How a service writes a message: its documents have all names of ``marks`` and one of ``any_of``; ``read`` gives what is in ``FIELDS``."""
 
     source: str
     name: str
-    marks: tuple[bytes, ...]
+    marks: tuple[str, ...]
+    any_of: tuple[str, ...]
     read: Callable[[Any, Hashed], dict[str, Any]]
 
 
@@ -53,8 +54,12 @@ def recognise(path: Path, hashed: Hashed) -> Recognised:
     head = content(path, SNIFFED_BYTES)
     if not re.match(rb"(\xef\xbb\xbf)?\s*[\[{]", head):
         return None
-    shape = next((s for s in SHAPES if all(b'"%s"' % mark in head for mark in s.marks)), None)
+    shape = next((s for s in SHAPES if all(_names(head, s.marks)) and any(_names(head, s.any_of))), None)
     return Importer(shape.name, partial(read, shape, hashed)) if shape else None
+
+
+def _names(head: bytes, names: Iterable[str]) -> Iterator[bool]:
+    return (f'"{name}"'.encode() in head for name in names)
 
 
 def read(shape: Shape, hashed: Hashed, path: Path) -> Rows:
@@ -65,12 +70,10 @@ def read(shape: Shape, hashed: Hashed, path: Path) -> Rows:
     """
     whole = content(path)
     version = sha256(whole)
-    found = []
-    for number, (where, message) in enumerate(_messages(decoded(whole, str(path)), path), 1):
-        try:
-            found.append(shape.read(message, hashed))
-        except UnusableError as error:
-            raise QuantLakeError(f"{where} message {number}: {error}") from None
+    try:
+        found = [_taken(shape, hashed, *placed) for placed in enumerate(_messages(decoded(whole, str(path)), path), 1)]
+    except RecursionError:
+        raise QuantLakeError(f"{path} is nested too deeply for messages") from None
     rows = pl.DataFrame(found, schema=FIELDS).with_columns(
         event_time=pl.col("published_at"),
         known_at=pl.col("published_at"),
@@ -82,6 +85,14 @@ def read(shape: Shape, hashed: Hashed, path: Path) -> Rows:
     yield social.raw, typed(social.raw, counted(rows))
 
 
+def _taken(shape: Shape, hashed: Hashed, number: int, placed: tuple[str, Any]) -> dict[str, Any]:
+    where, message = placed
+    try:
+        return shape.read(message, hashed)
+    except UnusableError as error:
+        raise QuantLakeError(f"{where} message {number}: {error}") from None
+
+
 def _messages(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     """Each message and where it stands."""
     try:
@@ -91,8 +102,6 @@ def _messages(text: str, path: Path) -> Iterator[tuple[str, Any]]:
             raise _no_json(f"{path} line {error.lineno}", error) from None
         lines = [(f"{path} line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         documents = [(where, _line(line, where)) for where, line in lines]
-    except RecursionError as error:
-        raise _no_json(str(path), error) from None
     for where, document in documents:
         yield from ((where, message) for message in _flat(document))
 
@@ -100,12 +109,12 @@ def _messages(text: str, path: Path) -> Iterator[tuple[str, Any]]:
 def _line(line: str, where: str) -> Any:
     try:
         return json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise _no_json(where, error) from None
 
 
-def _no_json(where: str, error: Exception) -> QuantLakeError:
-    return QuantLakeError(f"{where} is not JSON: {getattr(error, 'msg', 'nested too deeply')}; a cut file? Fetch it again")
+def _no_json(where: str, error: json.JSONDecodeError) -> QuantLakeError:
+    return QuantLakeError(f"{where} is not JSON: {error.msg}; a cut file? Fetch it again")
 
 
 def _flat(document: Any) -> Iterator[Any]:
@@ -142,7 +151,7 @@ def _stocktwits(message: Any, hashed: Hashed) -> dict[str, Any]:
 def _tweet(message: Any, hashed: Hashed) -> dict[str, Any]:
     number = _id(message, "id_str", "id")
     extended = _part(message, "extended_tweet")
-    entities = _part(extended or message, "entities")
+    entities = _part(extended, "entities") or _part(message, "entities")
     retweeted = _id(_part(message, "retweeted_status"), "id_str", "id", needed=False)
     return {
         "source": "twitter",
@@ -212,6 +221,6 @@ def _time(message: dict[str, Any], parse: Callable[[str], datetime], example: st
 
 
 SHAPES = (
-    Shape("twitter", "tweets", (b"created_at", b"id_str", b"user"), _tweet),
-    Shape("stocktwits", "StockTwits messages", (b"created_at", b"body", b"user"), _stocktwits),
+    Shape("twitter", "tweets", ("created_at", "id_str", "user"), ("text", "full_text"), _tweet),
+    Shape("stocktwits", "StockTwits messages", ("created_at", "body", "user"), ("symbols", "entities", "username"), _stocktwits),
 )

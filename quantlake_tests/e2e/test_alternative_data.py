@@ -14,7 +14,7 @@ from quantlake.adapters.broker.kafka import Kafka
 from quantlake.wiring import catalog
 from quantlake_tests.e2e.announced import announced
 from quantlake_tests.e2e.commands import Commands, commands
-from quantlake_tests.sources.feed_server import Answer, FeedServer
+from quantlake_tests.sources.document_server import Answer, played
 from quantlake_tests.sources.files import ITEM
 from quantlake_tests.sources.messages import SECRETS, lines, stream, tweets, twits
 from quantlake_tests.sources.test_feeds import rss
@@ -62,7 +62,7 @@ def test_nobody_is_named_under_the_home_or_on_the_broker(home: tuple[Commands, K
     files = {"janeq_trades.json": json.dumps(stream(*twits())), "OddBob77.jsonl": lines(*tweets())}
     replay(ql, "social", files, SOCIAL)
     rows = ql.sql("select source, count(*) n, count(distinct author_hash) people from curated_alt_social group by all order by all")
-    assert rows == [{"source": "stocktwits", "n": 4, "people": 2}, {"source": "twitter", "n": 5, "people": 2}]
+    assert rows == [{"source": "stocktwits", "n": 4, "people": 2}, {"source": "twitter", "n": 6, "people": 2}]
     messages = list(said(broker))
     everything = {"a message": b"\n".join(messages)} | {str(p.relative_to(ql.home)): read(p) for p in ql.home.rglob("*") if p.is_file()}
     assert len(everything) > 20
@@ -100,7 +100,7 @@ def test_live_feeds_reach_the_lake(home: tuple[Commands, Kafka]) -> None:
     ql, _ = home
     config = ql.folder / "feeds.toml"
     items = [{"description": f"<p>{n}</p>", **ITEM, "guid": f"live-{n}"} for n in range(3)]
-    with FeedServer({"/x": [Answer(rss(*items[:2]), etag="a"), Answer(rss(*items), etag="b")]}) as server:
+    with played({"/x": [Answer(200, rss(*items[:2]), {"ETag": "a"}), Answer(200, rss(*items), {"ETag": "b"})]}) as server:
         config.write_text(f'[[feeds]]\nname = "x"\nurl = "{server.url}/x"\npoll_seconds = 0.2\n')
         told = json.loads(ql.run("ingest", "feeds", "--config", str(config), "--for", "3", "--json").stdout)
     assert (told["venue"], told["feeds"], told["acknowledged"], told["lost"], told["errors"]) == ("feeds", ["x"], 3, 0, 0)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -62,3 +62,16 @@ class DocumentServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+
+def played(answers: Mapping[str, Sequence[Answer]]) -> DocumentServer:
+    """A server of these paths (404 elsewhere): at each one answer after the other, the last one again and again; 304 to who has its ETag."""
+    left = {path: list(listed) for path, listed in answers.items()}
+
+    def answer(asked: Asked) -> Answer:
+        listed = left.get(asked.path, [Answer(404, b"nothing")])
+        found = listed.pop(0) if len(listed) > 1 else listed[0]
+        etag = found.headers.get("ETag")
+        return validated(asked, found.body, etag) if etag else found
+
+    return DocumentServer(answer)

@@ -78,6 +78,7 @@ def tweets() -> list[dict[str, Any]]:
             entities={"symbols": [], "user_mentions": [mention]},
         ),
         tweet(4, text="cut…", extended_tweet={"full_text": "$TSLA and $F in full", "entities": {"symbols": [{"text": "TSLA"}, {"text": "F"}]}}),
+        tweet(6, text="cut…", extended_tweet={"full_text": "$TSLA in full"}),
         tweet(5, quoted_status_id_str=first["id_str"], quoted_status=tweet(1, user=tweet_user("Carla Reshareson")), text="Says Carla Reshareson"),
     ]  # fmt: skip
 

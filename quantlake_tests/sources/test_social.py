@@ -57,12 +57,13 @@ def test_messages_of_stocktwits(tmp_path: Path) -> None:
 
 def test_tweets(tmp_path: Path) -> None:
     rows = messages(written(tmp_path, tweets()))
-    ids = [str(1_050_118_621_198_921_728 + n) for n in range(6)]
+    ids = [str(1_050_118_621_198_921_728 + n) for n in range(7)]
     assert shown(rows) == [
         (ids[1], "To $TSLA & beyond", ["TSLA"], None, None, None),
         (ids[2], "RT @user: To $TSLA & beyond", ["TSLA"], None, None, ids[1]),
         (ids[3], "@user @user thanks, user… https://twitter.com/user/status/3", [], None, ids[1], None),
         (ids[4], "$TSLA and $F in full", ["TSLA", "F"], None, None, None),
+        (ids[6], "$TSLA in full", ["TSLA"], None, None, None),
         (ids[5], "Says user", ["TSLA"], None, None, ids[1]),
     ]
     assert rows["published_at"].unique().to_list() == [datetime(2018, 10, 10, 20, 19, 24, tzinfo=UTC)]
@@ -88,7 +89,8 @@ def test_the_ways_they_are_kept_give_the_same(tmp_path: Path, made: Any) -> None
 
 
 def test_other_json_is_not_social(tmp_path: Path) -> None:
-    for content in ({"created_at": 1}, [ITEM], [], {"messages": []}, "created_at id_str user"):
+    issue = {"created_at": "2020-08-26T21:49:00Z", "body": "a bug", "user": {"id": 1, "login": "jane"}}
+    for content in ({"created_at": 1}, [ITEM], [], {"messages": []}, "created_at id_str user", [issue]):
         assert social.recognise(written(tmp_path, content), AUTHORS.hashed) is None
     assert social.recognise(written(tmp_path, tweets(), "tweets.txt"), AUTHORS.hashed) is None
     planned = replay.plan([written(tmp_path, stream(*twits())), written(tmp_path, lines(*tweets()), "x.jsonl")], AUTHORS.hashed)
@@ -135,6 +137,14 @@ def test_what_is_no_message_is_named(tmp_path: Path) -> None:
         messages(written(tmp_path, lines(*tweets()[:2])[:-50], "x.jsonl"))
     with pytest.raises(QuantLakeError, match=r"x\.json line 1 is not JSON"):
         messages(written(tmp_path, json.dumps(stream(*twits()))[:-50], "x.json"))
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_is_nested_too_deeply_is_refused_by_name(tmp_path: Path, within: bool) -> None:
+    said, deep = json.dumps(tweet(1)), ("[" * 100_000, "]" * 100_000)
+    path = written(tmp_path, said.replace('"lang"', f'"deep": {deep[0]}{deep[1]}, "lang"') if within else deep[0] + said + deep[1])
+    with pytest.raises(QuantLakeError, match=r"messages\.json is nested too deeply for messages"):
+        messages(path)
 
 
 def test_texts_without_people() -> None:
