@@ -311,3 +311,18 @@ def test_sources_that_are_exchanges_own_are_not_judged() -> None:
     bars = made(Walk(days=60, source="lean"))
     scaled(bars, range(30, 31), "100")
     assert build(frame(bars).lazy()).collect().is_empty()
+
+
+amounts = st.sampled_from([None, 0, -1, 100, 101, 102, 10_000, Decimal("1.01"), Decimal("1e-18"), Decimal("9e19")])
+odd_rows = st.fixed_dictionaries(dict.fromkeys((*PRICES, "adj_close", "dividend", "capital_gain", "split_ratio", "volume"), amounts))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(odd_rows, max_size=25), st.sampled_from(["1d", "1w"]), st.sampled_from(["raw", "split"]))
+def test_whatever_stands_in_bars_findings_are_of_the_table(told: list[Row], interval: str, adjustment: str) -> None:
+    bars = made(Walk(days=25, interval=interval))[: len(told)]
+    for row, odd in zip(bars, told, strict=True):
+        row.update({c: value if value is None else Decimal(value) for c, value in odd.items()}, adjustment=adjustment)
+    table = vendor_bar_findings.vendor_bar_findings
+    rows = build(frame(bars).lazy()).select(c.name for c in table.columns).collect().to_arrow().cast(table.spec.arrow)
+    assert pl.DataFrame(rows).select(table.key).is_duplicated().sum() == 0

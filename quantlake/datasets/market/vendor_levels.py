@@ -17,7 +17,18 @@ import math
 
 import polars as pl
 
-from quantlake.datasets.market.vendor_series import AT, MILLION, PRICES, SERIES, UNIT, UNIT_TOLERANCE, finding, log, printed, rounded
+from quantlake.datasets.market.vendor_series import (
+    AT,
+    MILLION,
+    PRICES,
+    SERIES,
+    UNIT,
+    UNIT_TOLERANCE,
+    finding,
+    log,
+    printed,
+    rounded,
+)
 
 LEAST_SPLIT = math.log(1.2)  # smaller splits are lost in what prices do by themselves
 SPLIT_TOLERANCE = 0.3  # of the split's log ratio, for the price's own move
