@@ -101,6 +101,13 @@ def test_some_prices_of_a_row_in_another_unit(seed: int, row: int, columns: set[
         assert expected_of(bars, row, column) == pytest.approx(float(price), rel=1e-5)
 
 
+def test_a_price_that_is_off_by_more_than_a_unit_is_none_of_another() -> None:
+    """Coinbase printed a low of 0.06 among bitcoins of 1,180 on 2017-04-15."""
+    bars = made(Walk(days=60))
+    scaled(bars, range(30, 31), "0.00005", ("low",))
+    assert told(bars) == set()
+
+
 def test_the_newest_row_alone_is_wrong_until_its_level_holds() -> None:
     bars = made(Walk(days=60))
     scaled(bars, range(59, 60), "100")

@@ -64,7 +64,9 @@ def _unmixed(rows: pl.DataFrame) -> pl.DataFrame:
     logs = [pl.col(f"_{c}").log() for c in PRICES]
     mixed = pl.max_horizontal(logs) - pl.min_horizontal(logs) > math.log(UNIT) - UNIT_TOLERANCE
     beside = pl.concat_list([*logs, *(e.shift(n).over(SERIES) for e in logs for n in (-1, 1))]).list.drop_nulls().list.median()
-    units = {c: pl.when(mixed).then(((pl.col(f"_{c}").log() - beside) / math.log(UNIT)).round().clip(-1, 1)).otherwise(0.0) for c in PRICES}
+    off = {c: pl.col(f"_{c}").log() - beside for c in PRICES}
+    of_unit = {c: mixed & ((e.abs() - math.log(UNIT)).abs() < UNIT_TOLERANCE) for c, e in off.items()}
+    units = {c: pl.when(of_unit[c]).then(off[c].sign()).otherwise(0.0) for c in PRICES}
     return rows.with_columns(
         *((pl.col(f"_{c}") / UNIT**units[c]).alias(f"_{c}") for c in PRICES),
         adjusted=pl.col("adjusted") / UNIT ** units["close"],  # made of the close as it is printed
