@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from quantlake.contract import QuantLakeError, Stream
+from quantlake.contract import Document, QuantLakeError, Stream
 from quantlake.sources.live import polling
 from quantlake.sources.live.client import trusting
 from quantlake.sources.live.limits import Tuning
@@ -82,8 +82,12 @@ def configured(folder: Path, server: DocumentServer, *lines: str, agent: str = A
     return path
 
 
+def never_asked(document: Document) -> None:
+    raise AssertionError(f"EDGAR's rows name no documents: {document}")
+
+
 def poller(config: Path, received: Received, send: Callable[[Stream, pa.Table], int] | None = None) -> polling.Poller:
-    return polling.Poller(polling.plan("edgar", config), send or received.send, received.said.append, trusting(None), SOON)
+    return polling.Poller(polling.plan("edgar", config), send or received.send, never_asked, received.said.append, trusting(None), SOON)
 
 
 def run(client: polling.Poller, until: Callable[[], bool], seconds: float = SECONDS) -> float:

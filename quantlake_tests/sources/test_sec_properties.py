@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from quantlake.contract import QuantLakeError
 from quantlake.sources.importers import Rows
 from quantlake.sources.sec import companyfacts, current, form_index, submissions
-from quantlake.sources.sec.documents import Document
+from quantlake.sources.sec.documents import EdgarDocument
 from quantlake_tests.sources import sec_files as made
 
-Read = Callable[[Document], Rows]
+Read = Callable[[EdgarDocument], Rows]
 Values = st.sampled_from([
     None, "", "x", "2009-09-26", "2009-13-01", 0, -1, 7, 2.5, 1e-30, 123456789012345678901234567890, "6.29", True, [], {}, "\ud800", "é\x00",
     "0001193125-09-214859", "2025-12-12T17:32:31-05:00", "2025-12-12T25:00:00Z", float("nan"), float("inf"),
@@ -34,7 +34,7 @@ def require_whole(read: Read, content: bytes, records: int | None, name: str = "
     """All records or, by name, none; of unknown many (None) just that."""
     landed, refused = 0, ""
     try:
-        for _, table in read(Document(content, "the document", name)):
+        for _, table in read(EdgarDocument(content, "the document", name)):
             landed += table.num_rows
     except QuantLakeError as error:
         refused = str(error)

@@ -19,7 +19,7 @@ from quantlake.sources.live.client import encrypted
 from quantlake.sources.live.polling import Desk, Plan, Poll, Settings
 from quantlake.sources.live.venue import Allowance
 from quantlake.sources.sec import companyfacts, current, submissions
-from quantlake.sources.sec.documents import Document, cik
+from quantlake.sources.sec.documents import EdgarDocument, cik
 
 URL, DATA_URL = "https://www.sec.gov", "https://data.sec.gov"
 ALLOWANCE = Allowance(10, 1.0)
@@ -87,7 +87,7 @@ class Company:
     async def submissions(self, desk: Desk) -> None:
         """The newest filings, then the older pages that they name."""
 
-        def newest(document: Document) -> Rows:
+        def newest(document: EdgarDocument) -> Rows:
             self.left = submissions.pages(document)
             return submissions.rows(document)
 
@@ -99,10 +99,10 @@ class Company:
     async def facts(self, desk: Desk) -> None:
         await self._read(desk, f"api/xbrl/companyfacts/CIK{self.cik}.json", companyfacts.rows)
 
-    async def _read(self, desk: Desk, path: str, rows: Callable[[Document], Rows]) -> None:
+    async def _read(self, desk: Desk, path: str, rows: Callable[[EdgarDocument], Rows]) -> None:
         where = f"{self.url}/{path}"
         await desk.document(where, _reader(rows, where, path.rpartition("/")[2].removesuffix(".json")))
 
 
-def _reader(rows: Callable[[Document], Rows], where: str, name: str) -> Callable[[bytes], Rows]:
-    return lambda content: rows(Document(content, where, name))
+def _reader(rows: Callable[[EdgarDocument], Rows], where: str, name: str) -> Callable[[bytes], Rows]:
+    return lambda content: rows(EdgarDocument(content, where, name))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from quantlake.sources.importers import Importer, Recognised, Rows, content
 from quantlake.sources.sec import companyfacts, current, form_index, submissions
-from quantlake.sources.sec.documents import SUFFIX, Document, opened
+from quantlake.sources.sec.documents import SUFFIX, EdgarDocument, opened
 
 HEAD_BYTES = 1 << 16
 HTML = re.compile(rb"\s*(<!DOCTYPE html|<html)", re.IGNORECASE)
-KINDS: tuple[tuple[str, re.Pattern[bytes], Callable[[Document], Rows]], ...] = (
+KINDS: tuple[tuple[str, re.Pattern[bytes], Callable[[EdgarDocument], Rows]], ...] = (
     ("SEC company facts", re.compile(rb'\s*\{(?=.*?"cik"\s*:)(?=.*?"facts"\s*:\s*\{)', re.DOTALL), companyfacts.rows),
     ("SEC submissions", re.compile(rb'\s*\{.*?"accessionNumber"\s*:\s*\[', re.DOTALL), submissions.rows),
     ("SEC current filings", re.compile(rb"\s*<.*?<feed\b.*?action=getcurrent", re.DOTALL), current.rows),
@@ -35,5 +35,5 @@ def recognise(path: Path) -> Recognised:
     return next((Importer(name, _reading(rows)) for name, looks, rows in KINDS if looks.match(head)), None)
 
 
-def _reading(rows: Callable[[Document], Rows]) -> Callable[[Path], Rows]:
+def _reading(rows: Callable[[EdgarDocument], Rows]) -> Callable[[Path], Rows]:
     return lambda path: rows(opened(path))

@@ -15,14 +15,14 @@ import polars as pl
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.reference import fundamentals
 from quantlake.sources.importers import Rows
-from quantlake.sources.sec.documents import ACCESSION, SHOWN, Document, Records, cik, parsed, tables
+from quantlake.sources.sec.documents import ACCESSION, SHOWN, EdgarDocument, Records, cik, parsed, tables
 
 PLACE = ("taxonomy", "concept", "unit")
 YEAR = r"^[0-9]{1,4}$"
 Fact = tuple[str, str, str, dict[str, Any]]
 
 
-def rows(document: Document) -> Rows:
+def rows(document: EdgarDocument) -> Rows:
     """The facts of one company, in the document's order. Raises ``QuantLakeError`` naming the fact, before the first table."""
     said = parsed(document)
     if not isinstance(said, dict) or "cik" not in said or not isinstance(said.get("facts"), dict):

@@ -14,7 +14,7 @@ import polars as pl
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.reference import filings
 from quantlake.sources.importers import Rows
-from quantlake.sources.sec.documents import ACCESSION, CIK_DIGITS, Document, Records, tables
+from quantlake.sources.sec.documents import ACCESSION, CIK_DIGITS, EdgarDocument, Records, tables
 
 TITLE = rf"^.+? - (?<name>.*) \((?<cik>[0-9]{{{CIK_DIGITS}}})\) \((?<role>[^()]+)\)$"
 FILED = r"<b>Filed:</b>\s*([0-9-]+)"
@@ -22,7 +22,7 @@ ITEM = r">\s*Item ([^\s:]+):"
 ACCESSION_ID = r"^urn:tag:sec\.gov,2008:accession-number=([0-9-]+)$"
 
 
-def rows(document: Document) -> Rows:
+def rows(document: EdgarDocument) -> Rows:
     """The entries of a page, in its order. An entry whose title names no party has none.
 
     Raises ``QuantLakeError`` where it is not a whole Atom feed, or naming the entry, before the first table.
@@ -50,7 +50,7 @@ def rows(document: Document) -> Rows:
     yield from tables(filings.raw, found, document, f"sec/current/{document.name}")
 
 
-def _entries(document: Document) -> list[dict[str, object]]:
+def _entries(document: EdgarDocument) -> list[dict[str, object]]:
     import feedparser  # type: ignore[import-untyped]
 
     try:

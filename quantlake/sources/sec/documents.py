@@ -26,7 +26,7 @@ SHOWN = 80
 
 
 @dataclass(frozen=True)
-class Document:
+class EdgarDocument:
     """A document's bytes, unpacked. ``where`` names it in errors, ``name`` is its own, without folder and suffixes."""
 
     content: bytes
@@ -34,12 +34,12 @@ class Document:
     name: str
 
 
-def opened(path: Path) -> Document:
+def opened(path: Path) -> EdgarDocument:
     """A file, its name without ``.json``, ``.gz`` and the like."""
-    return Document(content(path), str(path), SUFFIX.sub("", path.name))
+    return EdgarDocument(content(path), str(path), SUFFIX.sub("", path.name))
 
 
-def parsed(document: Document) -> Any:
+def parsed(document: EdgarDocument) -> Any:
     """JSON, with each number as the text it is written in. Raises ``QuantLakeError`` where it is none, or names something twice."""
     try:
         return json.loads(
@@ -131,7 +131,7 @@ def _encodes(value: str) -> bool:
     return True
 
 
-def tables(stream: Stream, rows: pl.DataFrame, document: Document, source_name: str) -> Rows:
+def tables(stream: Stream, rows: pl.DataFrame, document: EdgarDocument, source_name: str) -> Rows:
     """Rows in the document's order as one table of the stream, with source columns and what its ``fill`` completes."""
     assert stream.filler
     placed = stream.filler(rows.with_columns(

@@ -13,7 +13,7 @@ import polars as pl
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.reference import filing_index
 from quantlake.sources.importers import Rows
-from quantlake.sources.sec.documents import CIK_DIGITS, Document, Records, tables
+from quantlake.sources.sec.documents import CIK_DIGITS, EdgarDocument, Records, tables
 
 HEADING = re.compile(r"^Form Type +Company Name +CIK +Date Filed +File Name\s*$", re.MULTILINE)
 RULE = re.compile(r"-+\s*")
@@ -24,7 +24,7 @@ LAST_WORDS = (
 PRINTED = r"^([0-9]{4})-?([0-9]{2})-?([0-9]{2})$"
 
 
-def rows(document: Document) -> Rows:
+def rows(document: EdgarDocument) -> Rows:
     """The lines of an index, in its order. Raises ``QuantLakeError`` naming the line, before the first table."""
     text = document.content.decode("iso-8859-1")
     heading = HEADING.search(text)

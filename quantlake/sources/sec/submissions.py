@@ -15,19 +15,19 @@ import polars as pl
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.reference import filings
 from quantlake.sources.importers import Rows
-from quantlake.sources.sec.documents import ACCESSION, SHOWN, Document, Records, cik, parsed, tables
+from quantlake.sources.sec.documents import ACCESSION, SHOWN, EdgarDocument, Records, cik, parsed, tables
 
 COLUMNS = ("accessionNumber", "filingDate", "reportDate", "acceptanceDateTime", "form", "primaryDocument", "items")
 NEEDED = ("accessionNumber", "filingDate", "form")
 PAGE = re.compile(r"CIK(?P<cik>[0-9]{10})-submissions-[0-9]+")
 
 
-def rows(document: Document) -> Rows:
+def rows(document: EdgarDocument) -> Rows:
     """The filings of one document, in its order. Raises ``QuantLakeError`` naming the filing, before the first table."""
     yield from _rows(document, _whole(document))
 
 
-def pages(document: Document) -> list[str]:
+def pages(document: EdgarDocument) -> list[str]:
     """The names of the older pages of a company's document. Raises ``QuantLakeError`` where they cannot be found in it."""
     listed = _filings(_whole(document)).get("files", [])
     found = [str(page.get("name")) for page in listed if isinstance(page, dict)] if isinstance(listed, list) else []
@@ -36,7 +36,7 @@ def pages(document: Document) -> list[str]:
     return found
 
 
-def _rows(document: Document, said: dict[str, Any]) -> Rows:
+def _rows(document: EdgarDocument, said: dict[str, Any]) -> Rows:
     columns, company, entity = _columns(document, said)
     records = Records(document.where, "filing")
     texts = {name: records.text(name, columns[name], ACCESSION if name == "accessionNumber" else "", needed=name in NEEDED) for name in COLUMNS}
@@ -52,7 +52,7 @@ def _rows(document: Document, said: dict[str, Any]) -> Rows:
     yield from tables(filings.raw, found, document, f"sec/submissions/{document.name}")
 
 
-def _whole(document: Document) -> dict[str, Any]:
+def _whole(document: EdgarDocument) -> dict[str, Any]:
     said = parsed(document)
     if not isinstance(said, dict):
         raise QuantLakeError(f"{document.where} is {str(said)[:SHOWN]!r}; submissions of EDGAR are expected")
@@ -64,7 +64,7 @@ def _filings(said: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _columns(document: Document, said: dict[str, Any]) -> tuple[dict[str, list[Any]], str, str | None]:
+def _columns(document: EdgarDocument, said: dict[str, Any]) -> tuple[dict[str, list[Any]], str, str | None]:
     """The columns, whose filings they are, and by what name."""
     recent = _filings(said).get("recent") if "filings" in said else said
     if not isinstance(recent, dict):
