@@ -34,8 +34,8 @@ class Versions:
         for day, version in _versions_of(read, self._dates, versions, rows).items():
             before = self.of[day].get(read.dataset.path)  # a dataset may be read twice
             self.of[day][read.dataset.path] = version if before is None else f"{before} {version}".strip()
-            makes = version if read.by_row or read.makes == "readers" else day in read.made(day) and something(versions.get(day, ""))
-            if makes and read.makes != "none":
+            own = version if read.by_row else something(versions.get(day, "")) if read.covers(day, day) else ""
+            if {"readers": version, "own": own, "none": ""}[read.makes]:
                 self.made.add(day)
 
 

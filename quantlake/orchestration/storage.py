@@ -38,6 +38,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         self._tables: set[str] = set()
         self._open: dict[str, Connection] | None = None  # of the group that is being stored
         self._waiting: list[EventLogEntry] = []
+        self._unplanned: set[str] = set()  # runs that planned no evaluation
         super().__init__(base_dir, inst_data)
         self._db_lock = threading.RLock()  # type: ignore[assignment]  # a group's own statements come through
 
@@ -89,9 +90,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _store_evaluations(self, connection: Connection, numbered: "list[tuple[int, EventLogEntry, dict[str, Any]]]") -> None:
         table, new = AssetCheckExecutionsTable, []
-        runs = {event.run_id for _, event, _ in numbered}
-        of_runs = select(table.c.run_id, table.c.asset_key, table.c.check_name, table.c.partition).where(table.c.run_id.in_(runs))
-        planned = {tuple(row) for row in connection.execute(of_runs.where(table.c.execution_status == "PLANNED"))}
+        planned = self._planned(connection, {event.run_id for _, event, _ in numbered})
         for i, event, row in numbered:
             evaluation: Any = event.dagster_event.event_specific_data if event.dagster_event else None
             asset = evaluation.asset_key.to_string()  # the event's own row has none
@@ -107,6 +106,16 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             })  # fmt: skip
         if new:
             connection.execute(table.insert(), new)
+
+    def _planned(self, connection: Connection, runs: set[str]) -> set[tuple[Any, ...]]:
+        """The evaluations that runs planned. A run plans when it is made, and one that planned none is not asked again: by the number of
+        its evaluations so far, which would be their square."""
+        table = AssetCheckExecutionsTable
+        asked = runs - self._unplanned
+        of_runs = select(table.c.run_id, table.c.asset_key, table.c.check_name, table.c.partition).where(table.c.run_id.in_(asked))
+        planned = {tuple(row) for row in connection.execute(of_runs.where(table.c.execution_status == "PLANNED"))} if asked else set()
+        self._unplanned |= asked - {row[0] for row in planned}
+        return planned
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """As Dagster's, in one transaction."""

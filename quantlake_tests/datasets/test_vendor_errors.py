@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantlake.datasets.market import vendor_bar_findings
+from quantlake.datasets.market import vendor_bar_findings, vendor_bars_repaired
 from quantlake.datasets.market.vendor_bar_findings import AHEAD_DAYS, BACK_DAYS, build, findings
 from quantlake_tests.datasets.made_bars import PLACES, Row, Walk, frame, made
 
@@ -99,6 +99,13 @@ def test_some_prices_of_a_row_in_another_unit(seed: int, row: int, columns: set[
     assert told(bars) == {(row, "unit_100x", column) for column in columns}
     for column, price in right.items():
         assert expected_of(bars, row, column) == pytest.approx(float(price), rel=1e-5)
+
+
+def test_a_price_that_is_off_by_more_than_a_unit_is_none_of_another() -> None:
+    """Coinbase printed a low of 0.06 among bitcoins of 1,180 on 2017-04-15."""
+    bars = made(Walk(days=60))
+    scaled(bars, range(30, 31), "0.00005", ("low",))
+    assert told(bars) == set()
 
 
 def test_the_newest_row_alone_is_wrong_until_its_level_holds() -> None:
@@ -307,7 +314,48 @@ def test_a_finding_has_its_row_and_is_known_with_the_last_bar_of_its_evidence() 
     assert rows.select(c.name for c in table.columns if not c.null).null_count().row(0) == (0,) * sum(not c.null for c in table.columns)
 
 
+@settings(max_examples=12, deadline=None)
+@given(seeds, st.sampled_from(BREAKS), st.integers(0, 10**6))
+def test_a_finding_can_be_made_of_what_was_known_then(seed: int, wrong: Break, which: int) -> None:
+    bars = made(Walk(seed=seed, days=400, dividends=dict.fromkeys(range(40, 400, 63), 0.012)))
+    wrong(bars)
+    rows = found(bars).sort("bar_start", "rule", "column")
+    finding = rows.row(which % len(rows), named=True)
+    then = found([row for row in bars if row["known_at"] <= finding["known_at"]])
+    assert not then.join(rows[which % len(rows) : which % len(rows) + 1], on=["bar_start", "rule", "column", "expected"]).is_empty()
+
+
+def test_a_repair_is_a_row_of_its_own() -> None:
+    bars = made(Walk(days=100, dividends={20: 0.01, 60: 0.01}))
+    right = [dict(row) for row in bars]
+    scaled(bars, range(30, 32), "100")
+    bars[60]["dividend"] = Decimal(0)
+    step(bars, 20, 1.01)
+    printed = frame(bars).lazy()
+    table = vendor_bars_repaired.vendor_bars_repaired
+    rows = vendor_bars_repaired.build(build(printed), printed).select(c.name for c in table.columns).collect()
+    assert rows["repaired"].to_list() == [sorted(PRICES), sorted(PRICES), ["dividend"]]
+    for row, n in zip(rows.iter_rows(named=True), (30, 31, 60), strict=True):
+        assert [float(row[c]) for c in (*PRICES, "dividend")] == pytest.approx([float(right[n][c]) for c in (*PRICES, "dividend")], rel=1e-5)
+    assert rows["known_at"][2] == bars[60]["known_at"]
+
+
 def test_sources_that_are_exchanges_own_are_not_judged() -> None:
     bars = made(Walk(days=60, source="lean"))
     scaled(bars, range(30, 31), "100")
     assert build(frame(bars).lazy()).collect().is_empty()
+
+
+amounts = st.sampled_from([None, 0, -1, 100, 101, 102, 10_000, Decimal("1.01"), Decimal("1e-18"), Decimal("9e19")])
+odd_rows = st.fixed_dictionaries(dict.fromkeys((*PRICES, "adj_close", "dividend", "capital_gain", "split_ratio", "volume"), amounts))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(odd_rows, max_size=25), st.sampled_from(["1d", "1w"]), st.sampled_from(["raw", "split"]))
+def test_whatever_stands_in_bars_findings_are_of_the_table(told: list[Row], interval: str, adjustment: str) -> None:
+    bars = made(Walk(days=25, interval=interval))[: len(told)]
+    for row, odd in zip(bars, told, strict=True):
+        row.update({c: value if value is None else Decimal(value) for c, value in odd.items()}, adjustment=adjustment)
+    table = vendor_bar_findings.vendor_bar_findings
+    rows = build(frame(bars).lazy()).select(c.name for c in table.columns).collect().to_arrow().cast(table.spec.arrow)
+    assert pl.DataFrame(rows).select(table.key).is_duplicated().sum() == 0

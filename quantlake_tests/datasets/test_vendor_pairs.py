@@ -10,7 +10,9 @@ import pytest
 from quantlake.contract import Stream
 from quantlake.datasets.market import vendor_bars
 from quantlake.datasets.market.vendor_bar_findings import findings
-from quantlake.sources import csv_bars
+from quantlake.datasets.reference import corporate_actions
+from quantlake.sources import csv_bars, lean
+from quantlake.sources.lean import factors
 from quantlake_tests.recorded import recorded
 from quantlake_tests.sources.files import frame
 
@@ -102,3 +104,23 @@ def test_other_vendors_files_have_none() -> None:
     for path in ("zipline_csvdir_daily/csvdir/daily/AAPL.csv.gz", "zipline_csvdir_daily/csvdir/daily/KO.csv.gz",
                  "quandl_wiki_adjustments/prices_actions_adjusted.csv"):  # fmt: skip
         assert findings(read(vendor_bars.raw, recorded(f"reference/{path}")).lazy()).rows() == []
+
+
+def of_decades(symbol: str) -> pl.DataFrame:
+    """An equity's raw daily bars of 1998-2021 with the dividends and splits of its factor file, as a vendor would print them."""
+    days = frame(vendor_bars.raw, lean.read(recorded(f"market/lean_equity_us/daily/{symbol}.zip")))
+    acted = frame(corporate_actions.raw, factors.read(recorded(f"reference/lean_reference/equity/usa/factor_files/{symbol}.csv")))
+    of_date = acted.group_by(partition_date="ex_date").agg(
+        dividend=pl.col("amount").filter(pl.col("type") == "dividend").sum(), split_ratio=pl.col("ratio").filter(pl.col("type") == "split").first()
+    )
+    return days.drop("dividend", "split_ratio").join(of_date, on="partition_date", how="left").with_columns(source=pl.lit("csv"))
+
+
+@pytest.mark.parametrize(("symbol", "dividends", "least"), [("aapl", 35, 35), ("ibm", 93, 93), ("bac", 93, 92)])
+def test_of_decades_of_dividends_and_splits_none_is_wrong_until_it_is_made_so(symbol: str, dividends: int, least: int) -> None:
+    right = of_decades(symbol)
+    assert findings(right.lazy()).rows() == []
+    wrong = right.with_columns(pl.col("dividend") * 100)
+    assert wrong.filter(pl.col("dividend") > 0).height == dividends
+    assert len(findings(wrong.lazy()).filter(pl.col("rule") == "dividend_100x")) >= least
+    assert set(findings(right.with_columns(adjustment=pl.lit("split")).lazy())["rule"]) == {"split_unapplied"}

@@ -10,7 +10,7 @@ import pytest
 
 from quantlake.cli.embedded import Embedded
 from quantlake.contract.catalog import Catalog
-from quantlake.datasets.market import vendor_bar_findings, vendor_bars
+from quantlake.datasets.market import vendor_bar_findings, vendor_bars, vendor_bars_repaired
 from quantlake.datasets.reference import symbol_map
 from quantlake.orchestration.record import asset_key
 from quantlake.orchestration.refresh import refresh
@@ -23,7 +23,8 @@ from quantlake.wiring import Adapters
 from quantlake_tests.datasets.made_bars import Row, Walk, frame, made
 
 TABLE = vendor_bar_findings.vendor_bar_findings
-GRAPH = Catalog((vendor_bars.raw, symbol_map.raw, symbol_map.symbols, vendor_bars.bars, TABLE))
+REPAIRED = vendor_bars_repaired.vendor_bars_repaired
+GRAPH = Catalog((vendor_bars.raw, symbol_map.raw, symbol_map.symbols, vendor_bars.bars, TABLE, REPAIRED))
 PRICES = ["close", "high", "low", "open"]
 
 
@@ -51,6 +52,8 @@ def test_findings_follow_what_comes_later(adapters: Adapters) -> None:
             assert not done.errors and not done.rejected
             found = [tuple(r.values()) for r in QueryService(GRAPH, adapters).run(asked, None).read_all().to_pylist()]
             assert [f[:3] for f in found] == [(bars[n]["partition_date"], "unit_100x", c) for n in wrong for c in PRICES]
+            repaired = QueryService(GRAPH, adapters).run("select partition_date from derived_market_vendor_bars_repaired order by 1", None)
+            assert repaired.read_all().column(0).to_pylist() == [bars[n]["partition_date"] for n in wrong]
             assert not any(state(GRAPH, GRAPH.datasets, adapters, instance).stale(d) for d in GRAPH.datasets)
         assert found[0][3] == (bars[0]["close"] / 100).quantize(Decimal("0.0001")).quantize(Decimal(1).scaleb(-18))
         key = dg.AssetCheckKey(asset_key(TABLE), "unit_100x")

@@ -14,6 +14,7 @@ repair, https://ranaroussi.github.io/yfinance/advanced/price_repair.html.
 """
 
 import math
+from typing import Literal
 
 import polars as pl
 
@@ -38,6 +39,7 @@ SPLIT_DAYS = 21  # ex-date, payment and a vendor's own doing lie within three we
 HOLDS_ROWS = 3
 EXCURSION_DAYS = 60
 AHEAD_DAYS = 300
+NEAREST: tuple[Literal["forward", "backward"], ...] = ("forward", "backward")
 
 
 def findings(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -89,30 +91,30 @@ def _split_jumps(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _judged(rows: pl.DataFrame) -> pl.DataFrame:
-    """With ``off``, ``holds_from`` (a row of the right level) and ``sure_at`` (when that row was known, or the row itself)."""
+    """With ``off``, ``holds_from`` (the next row of the right level, else the last) and ``sure_at`` (when row and next one were known)."""
     jumping = rows.filter((pl.col("jump") != 0).any().over(SERIES))
     levelled = jumping.with_columns(
         level=pl.col("jump").cum_sum().over(SERIES), stretch=(pl.col("jump") != 0).cast(pl.Int64).cum_sum().over(SERIES)
     ).sort("bar_start")
-    steady = _steady(levelled)
-    newest = levelled.select(*AT, until=pl.col("bar_start").dt.offset_by(f"{AHEAD_DAYS}d")).join_asof(
-        steady.select(*SERIES, "bar_start", right="level"), left_on="until", right_on="bar_start", by=SERIES, coalesce=False, check_sortedness=False
+    steady = _steady(levelled).select(*SERIES, holds_from="bar_start", holds_known="known_at", right="level")
+    ahead = levelled.select(*AT, "level", "known_at", until=pl.col("bar_start").dt.offset_by(f"{AHEAD_DAYS}d"))
+    newest = ahead.join_asof(
+        steady.select(*SERIES, "holds_from", "right"), left_on="until", right_on="holds_from", by=SERIES, check_sortedness=False
+    ).select(*AT, "level", "known_at", "right")  # fmt: skip
+    since, before = (
+        newest.join_asof(
+            steady.with_columns(at="holds_from"), left_on="bar_start", right_on="at", by=[*SERIES, "right"], strategy=strategy,
+            check_sortedness=False,
+        )
+        for strategy in NEAREST
     )  # fmt: skip
-    known = levelled.join(newest.select(*AT, "right"), on=AT, maintain_order="left").join_asof(
-        steady.select(*SERIES, right="level", holds_from="bar_start", holds_known="known_at", _at="bar_start"),
-        left_on="bar_start", right_on="_at", by=[*SERIES, "right"], strategy="forward",
-        check_sortedness=False,
-    )  # fmt: skip
-    before = known.join_asof(
-        steady.select(*SERIES, right="level", held_at="bar_start"), left_on="bar_start", right_on="held_at", by=[*SERIES, "right"], coalesce=False,
-        check_sortedness=False,
-    ).select(
+    judged = since.with_columns(before.select(held_from="holds_from")).select(
         *AT,
         off=pl.col("level") - pl.col("right"),
-        holds_from=pl.coalesce("holds_from", "held_at"),
+        holds_from=pl.coalesce("holds_from", "held_from"),
         sure_at=pl.max_horizontal("known_at", "holds_known"),
     )
-    return rows.join(before, on=AT, how="left", maintain_order="left").with_columns(pl.col("off").fill_null(0))
+    return rows.join(judged, on=AT, how="left", maintain_order="left").with_columns(pl.col("off").fill_null(0))
 
 
 def _steady(levelled: pl.DataFrame) -> pl.DataFrame:

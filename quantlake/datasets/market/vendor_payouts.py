@@ -27,7 +27,7 @@ LEAST_LEFT = 1e-3  # of the price: what pays out more than the whole price canno
 COMMON_YIELD, DECADE = 0.01, math.log(10)
 LIKE = 3.0  # yields within a factor 3 are judged together
 BACK_DAYS, AHEAD_DAYS = 800, 380  # payouts judged together: of two years before, and the next of a yearly payer
-SURE = 5.0  # log odds, 150 to 1: against a vendor that agrees with itself
+SURE = 6.0  # log odds, 400 to 1: against a vendor that agrees with itself
 SURE_OF_GAINS = 2.0
 MOST_RAISED = 0.3  # a hundredfold that yields more is no candidate
 TOLERANCE = {"1d": 0.05, "1w": 0.35}  # implied beside printed; a week's step is of another day's close
@@ -52,14 +52,16 @@ def findings(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _implied(rows: pl.DataFrame) -> pl.DataFrame:
-    """With ``implied`` (null where adj_close does not say) and ``implied_after`` (by Quandl's formula), ``implied_at`` (when known)."""
+    """With ``implied`` (null where adj_close does not say), ``implied_after`` (by Quandl's formula), ``implied_at`` (when known);
+    ``level`` (whether the row and the one before are at the right level), ``after`` (the next row's step), ``acts`` (anything paid)."""
     weekly = pl.col("interval") == "1w"
     later = pl.col("step").shift(-1).over(SERIES)
     step = pl.when(weekly).then(pl.col("step") * later.fill_null(1)).otherwise("step")
     level = (pl.col("off") == 0) & (pl.col("off").shift().over(SERIES).fill_null(0) == 0)
     known_at = pl.when(weekly).then(pl.max_horizontal("known_at", pl.col("known_at").shift(-1).over(SERIES))).otherwise("known_at")
     return rows.with_columns(
-        implied=pl.col("before") * (1 - step), implied_after=pl.col("_close") * (1 / step - 1), implied_at=known_at, level=level, after=pl.col("step").shift(-1).over(SERIES), acts=(pl.col("paid") != 0) | (pl.col("gain") != 0),
+        implied=pl.col("before") * (1 - step), implied_after=pl.col("_close") * (1 / step - 1), implied_at=known_at,
+        level=level, after=later, acts=(pl.col("paid") != 0) | (pl.col("gain") != 0),
     )  # fmt: skip
 
 
@@ -106,11 +108,14 @@ CANDIDATES = {"as_printed": 1.0, "hundredth": 1 / UNIT, "hundredfold": UNIT}
 
 
 def _evidence(payouts: pl.DataFrame) -> pl.DataFrame:
+    """With log-likelihoods of each candidate and fall, of all of the dividend (``alone``) and of it and the gain (``with_gain``); and
+    ``unpaid``, the log odds that nothing was paid."""
     parts = {f"{name}_{i}": e for name, times in CANDIDATES.items() for i, e in enumerate(_likelihood(times, FALLS))}
     commons = {f"{name}_common": _common(times) for name, times in CANDIDATES.items()}
-    whole = _likelihood(1.0, (1.0,))[0]
-    gains = {"alone": whole, "unpaid": _likelihood(0.0, (1.0,))[0] - whole, "with_gain": _likelihood(1.0, (1.0,), pl.col("gain") / pl.col("before"))[0]}
-    return payouts.with_columns(**parts, **commons, **gains)
+    (alone,), (nothing,), (with_gain,) = (
+        _likelihood(times, (1.0,), extra) for times, extra in ((1.0, None), (0.0, None), (1.0, pl.col("gain") / pl.col("before")))
+    )
+    return payouts.with_columns(**parts, **commons, alone=alone, with_gain=with_gain, unpaid=nothing - alone)
 
 
 def _pooled(payouts: pl.DataFrame) -> pl.DataFrame:
@@ -190,8 +195,13 @@ def _unadjusted(payouts: pl.DataFrame) -> pl.DataFrame:
     detail = pl.format("adj_close is adjusted for {}, and the split of that date is {}", printed(pl.col("implied")), printed(pl.col("split")))
     return pl.concat([
         _dividend(printed_before, "dividend_not_split_adjusted", pl.col("paid") / pl.col("split"), pl.col("implied_at"), detail),
-        _adjustment(payouts.filter((pl.col("relation") == "none") & seen), "dividend_not_adjusted", pl.col("implied_at"), pl.lit("adj_close has no step")),
-        _adjustment(payouts.filter((pl.col("relation") == "other") & seen), "dividend_adjustment", pl.col("implied_at"), pl.lit("adj_close steps by another amount")),
+        *(
+            _adjustment(payouts.filter((pl.col("relation") == relation) & seen), rule, pl.col("implied_at"), pl.lit(why))
+            for relation, rule, why in (
+                ("none", "dividend_not_adjusted", "adj_close has no step"),
+                ("other", "dividend_adjustment", "adj_close steps by another amount"),
+            )
+        ),
     ])  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 Here: floats, the row before, moves, adjustment factors, and how much of each is usual. Not here: what is wrong with a row
 (vendor_levels, vendor_payouts). Floats serve to find errors only; what is reported stands in the table, or is rounded to six digits.
 
-Everything but the join of neighbours looks back at most ``USUAL`` or ``GAP`` days, so a row measures the same in any longer table.
+A row measures the same in any table that holds the ``LOOKS_BACK_DAYS`` before it and the row after it.
 """
 
 import math
@@ -30,12 +30,15 @@ LOOKS_BACK_DAYS = 90 + GAP_DAYS + 10
 def measured(bars: pl.LazyFrame) -> pl.DataFrame:
     """The rows of one or many series that have all four prices, by series and time, with what is measured of each.
 
-    Takes the columns of ``vendor_bars``; keeps ``AT``, exact prices, ``dividend``, ``known_at``. Adds floats: ``_open`` ... ``_close`` (of a
-    row that mixes two units, all in the one of the rows beside it; ``mixed``, and known ``unmixed_at``), ``paid``, ``gain``, ``split`` (1: none), ``silent`` (whether nobody traded), ``before`` (the close before, in today's shares), ``move``
-    (log, the median of the four prices' own, without a split that raw prices must show), ``ex_move`` (log of the day's mean price, of a
-    week its close, over ``before``), ``step`` (factor before / factor, where the factor is adj_close / close; splits taken out),
-    ``volatility`` and ``spread`` (usual size of ``move`` and of ``ex_move``), ``noise`` (usual deviation of ``step`` from 1, which
-    printed digits cause), ``unseen`` (whether a row without prices before it had a dividend or split).
+    Takes the columns of ``vendor_bars`` and adds:
+
+    - ``_open`` ... ``_close``: floats, of a row that mixes two units (``mixed``; known ``unmixed_at``) all in that of the rows beside it;
+    - ``paid``, ``gain``, ``split`` (1: none), ``silent`` (whether nobody traded), ``unseen`` (whether a row without prices before it has a
+      dividend, gain or split);
+    - ``before``: the close before, in today's shares; ``move``: the median of the four prices' log moves since the row before, without a
+      split that raw prices must show; ``ex_move``: log of the day's mean price, of a week its close, over ``before``;
+    - ``step``: factor before / factor, where the factor is adj_close / close, without splits that it must show;
+    - what is usual: ``volatility`` of ``move``, ``spread`` of ``ex_move``, ``noise`` (how far ``step`` is from 1, by digits printed).
     """
     of_days = pl.col("interval").is_in(LENGTHS) & (pl.col("price_type") == "trade")
     floats = {f"_{c}": pl.col(c).cast(pl.Float64) for c in PRICES}
@@ -61,7 +64,9 @@ def _unmixed(rows: pl.DataFrame) -> pl.DataFrame:
     logs = [pl.col(f"_{c}").log() for c in PRICES]
     mixed = pl.max_horizontal(logs) - pl.min_horizontal(logs) > math.log(UNIT) - UNIT_TOLERANCE
     beside = pl.concat_list([*logs, *(e.shift(n).over(SERIES) for e in logs for n in (-1, 1))]).list.drop_nulls().list.median()
-    units = {c: pl.when(mixed).then(((pl.col(f"_{c}").log() - beside) / math.log(UNIT)).round().clip(-1, 1)).otherwise(0.0) for c in PRICES}
+    off = {c: pl.col(f"_{c}").log() - beside for c in PRICES}
+    of_unit = {c: mixed & ((e.abs() - math.log(UNIT)).abs() < UNIT_TOLERANCE) for c, e in off.items()}
+    units = {c: pl.when(of_unit[c]).then(off[c].sign()).otherwise(0.0) for c in PRICES}
     return rows.with_columns(
         *((pl.col(f"_{c}") / UNIT**units[c]).alias(f"_{c}") for c in PRICES),
         adjusted=pl.col("adjusted") / UNIT ** units["close"],  # made of the close as it is printed
