@@ -3,6 +3,7 @@
 Here: how a built partition becomes a run event. Not here: when one is emitted (orchestration does that).
 """
 
+import json
 import logging
 import os
 import time
@@ -81,6 +82,7 @@ class OpenLineage:
 
     @cached_property
     def _client(self) -> Any:
+        import attr
         from openlineage.client.client import OpenLineageClient
         from openlineage.client.generated.base import set_producer
         from openlineage.client.serde import Serde
@@ -93,9 +95,20 @@ class OpenLineage:
 
             def __init__(self, path: Path) -> None:
                 self.path = path
+                self._facets: dict[int, tuple[Any, Any]] = {}  # held, so that no other has its id
+
+            def _plain(self, dataset: Any) -> dict[str, Any]:
+                """A dataset as the client writes it; its facets, which are most of it and the same each time, once."""
+                if not dataset.facets:
+                    return Serde.to_dict(dataset)
+                if id(dataset.facets) not in self._facets:
+                    self._facets[id(dataset.facets)] = dataset.facets, Serde.to_dict(dataset)["facets"]
+                return Serde.to_dict(attr.evolve(dataset, facets={})) | {"facets": self._facets[id(dataset.facets)][1]}
 
             def emit(self, event: Any) -> None:
-                line = Serde.to_json(event).encode() + b"\n"
+                datasets = {side: [self._plain(d) for d in getattr(event, side)] for side in ("inputs", "outputs")}
+                whole = Serde.to_dict(attr.evolve(event, inputs=[], outputs=[])) | datasets
+                line = json.dumps(whole, sort_keys=True).encode() + b"\n"
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 try:
