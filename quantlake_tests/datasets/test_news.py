@@ -8,6 +8,7 @@ import polars as pl
 from quantlake.contract import Rows
 from quantlake.contract.versions import known_then, versioned
 from quantlake.datasets.alt import news
+from quantlake_tests.empty import NO_SYMBOLS
 
 NOON = datetime(2024, 3, 4, 12, tzinfo=UTC)
 COPY = {
@@ -20,7 +21,7 @@ KINDS = {n: kind for n, kind in pl.DataFrame(news.raw.spec.arrow.empty_table()).
 
 def versions(*copies: dict[str, Any]) -> pl.DataFrame:
     received = pl.LazyFrame([COPY | copy for copy in copies], schema=KINDS)
-    return versioned(news.curate(received).select(c.name for c in news.news.columns), news.news)
+    return versioned(news.curate(received, NO_SYMBOLS).select(c.name for c in news.news.columns), news.news)
 
 
 def newest(found: pl.DataFrame) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from quantlake.datasets.alt import news
 from quantlake.datasets.alt.news_clusters import clustered, words
 from quantlake.sources import rss
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.recorded import recorded
 from quantlake_tests.sources.files import frame as read
 
@@ -123,7 +124,7 @@ def test_a_date_is_the_same_whatever_stands_beside(told: list[tuple[tuple[int, i
 def test_recorded_news_is_clustered_as_every_pair_says() -> None:
     files = [p for p in sorted(recorded("alt/rss_news_json").iterdir()) if rss.recognise(p)]
     copies = pl.concat([read(news.raw, rss.read(path)) for path in files])
-    rows = news.curate(copies.lazy().with_columns(_timestamp="known_at")).collect().unique(["source", "guid"], keep="last", maintain_order=True)
+    rows = news.curate(copies.lazy().with_columns(_timestamp="known_at"), NO_SYMBOLS).collect().unique(["source", "guid"], keep="last", maintain_order=True)
     found = of(rows)
     assert (len(found), len(set(found.values()))) == (225, 225)  # the recorded feeds hold no near-duplicate
     assert found == by_pairs(rows)

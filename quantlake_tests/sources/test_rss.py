@@ -14,6 +14,7 @@ from quantlake.contract import QuantLakeError
 from quantlake.contract.versions import versioned
 from quantlake.datasets.alt import news
 from quantlake.sources import rss
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.recorded import recorded
 from quantlake_tests.sources.files import ITEM, table
 
@@ -34,7 +35,7 @@ def test_the_recorded_feeds_are_read_whole() -> None:
     assert (len(files), len(frame)) == (14, 237)
     assert dict(frame.group_by("source").len().iter_rows()) == {"nasdaq": 120, "seeking_alpha": 97, "yahoo_finance": 20}
     assert frame["guid"].n_unique() == 225
-    versions = versioned(news.curate(frame.lazy().with_columns(_timestamp="known_at")).select(c.name for c in news.news.columns), news.news)
+    versions = versioned(news.curate(frame.lazy().with_columns(_timestamp="known_at"), NO_SYMBOLS).select(c.name for c in news.news.columns), news.news)
     newest = versions.filter(pl.col("superseded_at").is_null())
     assert (len(versions), len(newest)) == (237, 225)  # no copy tells nothing new: at least another feed
     assert newest.filter(pl.col("feeds").list.len() > 1).height == 12

@@ -15,6 +15,7 @@ import pytest
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.datasets.reference import filing_index, filings, fundamentals
 from quantlake.sources import replay, sec
+from quantlake.sources.sec.documents import opened
 from quantlake.sources.sec.tickers import tickers
 from quantlake_tests.recorded import recorded
 from quantlake_tests.sources import sec_files as made
@@ -96,7 +97,7 @@ def test_the_recorded_index_is_read_whole() -> None:
 
 
 def test_recorded_tickers() -> None:
-    found = tickers(recorded("reference/sec_edgar_json/company_tickers.json"))
+    found = tickers(opened(recorded("reference/sec_edgar_json/company_tickers.json")))
     assert found.columns == ["cik", "ticker", "title"] and found.row(1) == ("0000320193", "AAPL", "Apple Inc.") and len(found) == 9610
 
 
@@ -268,4 +269,4 @@ def test_other_files_are_not_the_secs(tmp_path: Path) -> None:
 ])
 def test_bad_tickers_are_named(tmp_path: Path, said: str, found: str) -> None:
     with pytest.raises(QuantLakeError, match=found):
-        tickers(written(tmp_path, said, "company_tickers.json"))
+        tickers(opened(written(tmp_path, said, "company_tickers.json")))

@@ -1,16 +1,39 @@
-"""What the tables of alternative data share: times of publication.
+"""What the tables of alternative data share: times of publication, and the instruments of tickers.
 
-Here: when a published thing was known, and a publication that lies in the future. Not here: datasets.
+Here: when a published thing was known, a publication that lies in the future, what a ticker meant then. Not here: datasets.
 """
 
 import polars as pl
 
-from quantlake.contract import Rows
+from quantlake.contract import Input, Rows
+from quantlake.datasets.market.common import CONSOLIDATED_US, NEW_YORK
+from quantlake.datasets.reference import symbol_map
+
+SYMBOLS = Input(symbol_map.symbols, None, None, since="valid_from", until="valid_to")
 
 IN_TIME = Rows(
     "published_in_future", pl.col("published_at") - pl.col("known_at") > pl.duration(minutes=5), "published over 5 min after they were known",
     ("published_at", "known_at"), blocking=False,
 )  # fmt: skip
+
+
+def unmapped(tickers: str) -> Rows:
+    """The check that every ticker of a row is known."""
+    fewer = pl.col("instrument_ids").list.len() < pl.col(tickers).list.len()
+    return Rows("unmapped_ticker", fewer, "with a ticker that no map of US symbols knows on that day", (tickers,), blocking=False)
+
+
+def with_instruments(rows: pl.LazyFrame, mapped: pl.LazyFrame, tickers: str) -> pl.LazyFrame:
+    """``rows`` (with ``published_at``) in their order, with ``instrument_ids``: of ``tickers`` as US symbols of New York's day of publication,
+    each once, sorted; none of a ticker that is in no map. ``mapped``: the symbol map as it is."""
+    day = pl.col("published_at").dt.convert_time_zone(NEW_YORK).dt.date()
+    numbered = rows.with_row_index("_row")
+    said = numbered.select("_row", day=day, symbol=tickers).explode("symbol").with_columns(pl.col("symbol").str.to_uppercase())
+    us = mapped.filter(pl.col("venue") == CONSOLIDATED_US).select("symbol", "valid_from", "valid_to", "instrument_id")
+    valid = (pl.col("valid_from") <= pl.col("day")) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > pl.col("day")))
+    found = said.join(us, on="symbol").filter(valid).group_by("_row").agg(instrument_ids=pl.col("instrument_id").unique().sort())
+    joined = numbered.drop("instrument_ids", strict=False).join(found, on="_row", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("instrument_ids").fill_null(pl.lit([], pl.List(pl.String)))).drop("_row")
 
 
 def known_at() -> pl.Expr:

@@ -69,6 +69,7 @@ def complete(news: pl.DataFrame) -> pl.DataFrame:
 news = Table(
     __name__,
     of=raw,
+    looks_up=(common.SYMBOLS,),
     doc="An article, once, however many feeds carried it: changed text, further feeds or tickers are versions of its key.",
     owner="alt-data",
     key=KEY,
@@ -81,7 +82,7 @@ news = Table(
         Column("instrument_ids", TextList, "Ours of its tickers, as of publication, sorted; empty where none is known.", null=True),
     ),
     storage_partition="month",
-    checks=(common.IN_TIME,),
+    checks=(common.IN_TIME, common.unmapped("tickers")),
 )
 
 UNITED = ("tickers", "feeds", "instrument_ids")
@@ -93,12 +94,11 @@ ENTITY = r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);"
 
 
 @news.build
-def curate(received: pl.LazyFrame) -> pl.LazyFrame:
+def curate(received: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
     plain = received.with_columns(
-        common.known_at(), plain_text("title"), plain_text("body"), pl.col("published_at").fill_null(pl.col("event_time")),
-        instrument_ids=pl.lit(None, pl.List(pl.String)),
-    )  # fmt: skip
-    return folded(plain)
+        common.known_at(), plain_text("title"), plain_text("body"), pl.col("published_at").fill_null(pl.col("event_time"))
+    )
+    return folded(common.with_instruments(plain, mapped, "tickers"))
 
 
 def folded(copies: pl.LazyFrame) -> pl.LazyFrame:

@@ -51,6 +51,7 @@ def complete(messages: pl.DataFrame) -> pl.DataFrame:
 social = Table(
     __name__,
     of=raw,
+    looks_up=(common.SYMBOLS,),
     doc="A social message, once: a changed text, sentiment or symbol is a version of its key.",
     owner="alt-data",
     key=KEY,
@@ -59,10 +60,11 @@ social = Table(
     checks=(
         Rows("hashed", ~pl.col("author_hash").str.contains("^[0-9a-f]{64}$"), "whose author is no hash", ("message_id",)),
         common.IN_TIME,
+        common.unmapped("symbols"),
     ),
 )
 
 
 @social.build
-def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(common.known_at(), pl.col("symbols").list.unique().list.sort(), instrument_ids=pl.lit([], pl.List(pl.String)))
+def curate(received: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
+    return common.with_instruments(received.with_columns(common.known_at(), pl.col("symbols").list.unique().list.sort()), mapped, "symbols")
