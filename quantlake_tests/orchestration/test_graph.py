@@ -49,24 +49,40 @@ def graph(folder: Path, **environment: str) -> dict[str, object]:
 
 def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
     found = graph(tmp_path)
-    curated = {"trades": ["exchange_messages", "trades"], "quotes": ["exchange_messages", "quotes"], "book_deltas": ["exchange_messages"],
-               "vendor_bars": ["vendor_bars"], "open_interest": ["open_interest"]}  # fmt: skip
+    symbols = "curated/reference/symbol_map"
+    market = {"trades": ["exchange_messages", "trades"], "quotes": ["exchange_messages", "quotes"], "book_deltas": ["exchange_messages"],
+              "vendor_bars": ["vendor_bars"], "open_interest": ["open_interest"]}  # fmt: skip
+    reference = ("calendars", "company_tickers", "corporate_actions", "filing_index", "filings", "fundamentals", "instruments", "rates", "symbol_map", "universe_daily")
+    streams = [
+        *(f"alt/{n}" for n in ("news", "social")),
+        *(f"market/{n}" for n in ("exchange_messages", "open_interest", "quotes", "trades", "vendor_bars")),
+        *(f"reference/{n}" for n in reference),
+    ]
     assert found["assets"] == {
-        **{f"raw/market/{n}": [] for n in ("trades", "quotes", "vendor_bars", "open_interest", "exchange_messages")},
-        **{f"curated/market/{name}": [f"raw/market/{n}" for n in of] for name, of in curated.items()},
+        **{f"raw/{n}": [] for n in streams},
+        **{f"curated/reference/{n}": [f"raw/reference/{n}"] for n in reference},
+        **{f"curated/market/{name}": [symbols, *(f"raw/market/{n}" for n in of)] for name, of in market.items()},
         **{f"derived/market/bars_{n}": ["curated/market/trades"] for n in ("1s", "1m", "1h", "1d")},
         "derived/market/quote_bars": ["curated/market/quotes"],
         "derived/market/book_close": ["curated/market/book_deltas"],
         "derived/market/book_top": ["curated/market/book_deltas", "derived/market/book_close"],
         "derived/market/feed_gaps": ["curated/market/trades", "derived/market/book_close", "derived/market/book_top"],
+        "derived/market/adjustments": ["curated/market/vendor_bars", "curated/reference/corporate_actions"],
+        "derived/market/daily_adjusted": ["curated/market/vendor_bars", "derived/market/adjustments"],
+        "derived/market/vendor_bar_findings": ["curated/market/vendor_bars"],
+        "derived/market/vendor_bars_repaired": ["curated/market/vendor_bars", "derived/market/vendor_bar_findings"],
+        "derived/reference/symbol_overlaps": [symbols],
+        "curated/reference/filing_parties": ["raw/reference/filings"],
+        "curated/reference/fundamentals": ["curated/reference/filings", "raw/reference/fundamentals"],
         "rollup/market/bars_1m": ["curated/market/trades", "derived/market/bars_1m"],
-        "feature/market/trade_activity": ["derived/market/bars_1m"], "raw/alt/news": [], "curated/alt/news": ["raw/alt/news"],
-        "embedding/alt/news": ["curated/alt/news"],
+        "feature/market/trade_activity": ["derived/market/bars_1m"],
+        "curated/alt/news": [symbols, "raw/alt/news"], "curated/alt/social": [symbols, "raw/alt/social"],
+        "derived/alt/news_clusters": ["curated/alt/news"], "embedding/alt/news": ["curated/alt/news"],
     }  # fmt: skip
     assert found["jobs"] == ["curated", "derived", "embedding", "feature", "maintenance", "raw", "rollup"]
     assert "rollup/market/bars_1m:equals_derived" in found["checks"]  # type: ignore[operator]
     raw = [c for c in found["checks"] if c.startswith("raw/")]  # type: ignore[attr-defined]
-    assert raw == [f"raw/{name}:{check}" for name in ("alt/news", *(f"market/{n}" for n in ("exchange_messages", "open_interest", "quotes", "trades", "vendor_bars"))) for check in ("dead_letters", "exactly_once")]
+    assert raw == [f"raw/{name}:{check}" for name in streams for check in ("dead_letters", "exactly_once")]
     assert found["heavy"] == []
     assert list(tmp_path.iterdir()) == []
 
