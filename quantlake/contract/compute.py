@@ -65,7 +65,7 @@ class _Slices:
 
     def __init__(self, read: Input, frame: pl.DataFrame, dates: Sequence[date]) -> None:
         self._read = read
-        self._whole = frame if len(dates) == 1 or read.by_row else None
+        self._whole = frame if len(dates) == 1 or read.by_row or read.editions else None
         if self._whole is not None:
             return
         if read.first != read.last:
@@ -108,12 +108,16 @@ def _versions(table: Table, offered: Sequence[pl.LazyFrame], dates: Sequence[dat
             tombstone = pl.col("_schema_id").is_null()
             deletions = frame.filter(tombstone).select("_key", known_at="_timestamp").collect()
             frames.append(frame.filter(~tombstone))
+        elif table.by_file(stream):
+            rows, found = editions.across(frame)
+            known_editions = pl.concat([known_editions, found], how="diagonal")
+            frames.append(rows)
         elif stream.files == "complete" and _tells_files(stream):
             rows, found = editions.whole(frame)
             known_editions = pl.concat([known_editions, found])
             frames.append(rows)
         else:
-            frames.append(frame)
+            frames.append(_once(frame, stream))
     if table.function is None and len(offered) > 1:
         raise QuantLakeError(f"{table.path} has no function, and is built from {len(offered)} inputs; decorate one with its .build")
     rows = table.function(*frames, *looked_up) if table.function else frames[0]
@@ -123,14 +127,25 @@ def _versions(table: Table, offered: Sequence[pl.LazyFrame], dates: Sequence[dat
     rows = rows.with_columns(absent).select(c.name for c in table.columns)
     if any(s.spill_days for s in table.streams):
         rows = rows.filter(pl.col("partition_date").is_in(dates))
-    if known_editions.height:
+    if known_editions.height and "_ends" not in known_editions.columns:
         rows = editions.dated(rows, known_editions)
     if without is not None:
         # by all its values: a mended version may have the same key and the same known_at
         values = [c.name for c in table.columns if not pa.types.is_nested(c.type.arrow)]
         gone = pl.LazyFrame(pl.DataFrame(without)).select(values)
         rows = rows.join(gone, on=values, how="anti", nulls_equal=True, maintain_order="left")
-    return versioned(rows, table, deletions, known_editions)
+    return versioned(rows, table, deletions, known_editions).filter(pl.col("partition_date").is_in(dates))
+
+
+def _once(rows: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
+    """A log's file that is sent again says nothing new: of each record of a version the first arrival counts."""
+    if not _tells_files(stream):
+        return rows
+    frame = rows.collect()
+    record = [c for c in (*editions.FILE, "partition_date", "line_number", "item_index") if c in frame.columns]
+    of_file = pl.all_horizontal(pl.col("source_version", "line_number").is_not_null())
+    again = frame.select(of_file & ~pl.struct(record).is_first_distinct()).to_series()
+    return (frame.filter(~again) if again.any() else frame).lazy()
 
 
 def _tells_files(stream: Stream) -> bool:

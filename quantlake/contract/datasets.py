@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, get_args
 import polars as pl
 import pyarrow as pa
 
+from quantlake.contract import editions
 from quantlake.contract.checks import Check
 from quantlake.contract.columns import Column, StoragePartition, TableSpec
 from quantlake.contract.errors import QuantLakeError
@@ -53,7 +54,9 @@ class Input:
     Of a table's rows the latest versions, or with ``versions`` all, with ``superseded_at``. ``since``, ``until``, ``on`` name columns of
     dates: D depends only on the rows with ``since`` <= D < ``until`` (null: always, not yet) and ``on`` = D. Which these are decides
     whether D is stale; the function is given the rows of all dates that it builds, and joins them by itself.
-    ``makes``: which dates exist because it has rows: those that read them, their own, or none (it is only looked up).
+    ``editions``: of a stream's files with rows of the date that have several versions, all rows of any date.
+    ``makes``: which dates exist because it has rows: those that read them, their own (of ``on``, the dates named there), or none (it is
+    only looked up).
     """
 
     dataset: "Dataset"
@@ -63,6 +66,7 @@ class Input:
     until: str | None = None
     on: str | None = None
     versions: bool = False
+    editions: bool = False
     makes: Literal["readers", "own", "none"] = "own"
 
     @property
@@ -319,13 +323,17 @@ class Table(Built):
                     "on several dates, a tombstone on one only"
                 )
 
+    def by_file(self, stream: Stream) -> bool:
+        """Whether editions of a stream's files count as a whole (``contract.editions``)."""
+        return self.versions == "across" and stream.files == "complete" and {c.name for c in stream.columns} >= editions.ACROSS
+
     @property
     def streams(self) -> tuple[Stream, ...]:
         return self.of if isinstance(self.of, tuple) else (self.of,)
 
     @property
     def reads(self) -> tuple[Input, ...]:
-        streams = (Input(s, -s.spill_days, s.spill_days, makes="readers") for s in self.streams)
+        streams = (Input(s, -s.spill_days, s.spill_days, editions=self.by_file(s), makes="readers") for s in self.streams)
         return (*streams, *(replace(i, makes="none") for i in self.looks_up))
 
     @property
@@ -358,8 +366,8 @@ class Derived(Built):
     rare: bool = False
 
     @property
-    def calendar(self) -> str | None:
-        return None if self.rare else super().calendar
+    def sessions(self) -> Sessions | None:
+        return None if self.rare else super().sessions
 
     @property
     def reads(self) -> tuple[Input, ...]:

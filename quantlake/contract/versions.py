@@ -32,13 +32,22 @@ def versioned(
     Versions are ordered by (``known_at``, edition, arrival); one equal to its predecessor in business columns is dropped.
     ``deletions`` (``_key`` binary, ``known_at``) end the version of the rows with that message key, after rows known at the same
     moment; what is known later is a version again, also if it is equal to what was deleted. A row known before a deletion ends
-    there, whenever it arrived. ``editions`` of files (rows have ``_edition`` then) end the rows that the next one lacks.
+    there, whenever it arrived. ``editions`` of files end the rows that the next one lacks; rows have ``_edition`` then, but for editions
+    that count as a whole (``editions.across``), whose keys are one over all dates.
     """
     frame = rows.with_columns(identity(table)).collect()
-    keys = ["partition_date", *(c for c in frame.columns if c.startswith("_k") and c[2:].isdigit())]
+    keys = [c for c in frame.columns if c.startswith("_k") and c[2:].isdigit()]
     ends = []
-    if editions.height:
-        ends.append(files.ended(frame, keys, editions))
+    if "_ends" in editions.columns and editions.height:
+        of_file = pl.col("source_name").is_in(editions["source_name"].implode())
+        place = pl.when(of_file).then(pl.col("source_name")).otherwise(pl.col("partition_date").cast(pl.String))
+        keys = ["_place", *keys]
+        frame, gone = files.pieces(frame.with_columns(_place=place), keys, editions)
+        ends.append(gone)
+    else:
+        keys = ["partition_date", *keys]
+        if editions.height:
+            ends.append(files.ended(frame, keys, editions))
     if deletions is not None and deletions.height:
         ends.append(_tombstones(frame, keys, table, deletions))
     if any(e.height for e in ends):
@@ -47,7 +56,17 @@ def versioned(
         kept = frame.with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
     else:
         kept = _kept(frame.with_columns(_order=_edition_order(frame)), keys, table.business_columns).drop("_order")
-    return kept.drop(*keys[1:], "_edition", strict=False).sort("partition_date", *(table.sort_by or table.key), maintain_order=True)
+    if "_place" in keys:
+        kept = _once_a_date(kept, keys[1:])
+    helpers = [c for c in keys if c != "partition_date"]
+    return kept.drop(*helpers, "_edition", strict=False).sort("partition_date", *(table.sort_by or table.key), maintain_order=True)
+
+
+def _once_a_date(kept: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Where two files have a key on one date, the one known later ends the other there."""
+    following = pl.col("known_at").shift(-1).over("partition_date", *keys)
+    ordered = kept.sort("known_at", "superseded_at", nulls_last=True, maintain_order=True)
+    return ordered.with_columns(superseded_at=pl.min_horizontal("superseded_at", following))
 
 
 def _tombstones(frame: pl.DataFrame, keys: list[str], table: Table, deletions: pl.DataFrame) -> pl.DataFrame:

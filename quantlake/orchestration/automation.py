@@ -18,7 +18,7 @@ from quantlake.contract.catalog import Catalog
 from quantlake.orchestration.conditions import condition_of
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import asset_key
-from quantlake.orchestration.staleness import Work, grouped, spans, state
+from quantlake.orchestration.staleness import Work, grouped, of_stale, spans, state
 from quantlake.orchestration.tags import ONLY_STALE, PRIORITY, RANGE_END, RANGE_START, REQUESTED_BY, STREAM
 from quantlake.ports import Platform
 
@@ -46,7 +46,7 @@ def sweep(catalog: Catalog, platform: Callable[[], Platform]) -> dg.ScheduleDefi
     )  # fmt: skip
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         found = state(catalog, catalog.datasets, platform(), context.instance)
-        works = grouped({d: dates for d in catalog.datasets if (dates := found.stale(d))}, found.held)
+        works = of_stale(found, {d: dates for d in catalog.datasets if (dates := found.stale(d))})
         if not works:
             yield dg.SkipReason("every partition was built from what its inputs are")
             return
@@ -111,7 +111,7 @@ def _changed_lookups(catalog: Catalog, platform: Callable[[], Platform]) -> dg.S
         if not followers:
             return dg.SkipReason("nothing that is looked up has changed")
         found = state(catalog, followers, platform(), context.instance)
-        works = grouped({d: dates for d in followers if (dates := found.stale(d))}, found.held)
+        works = of_stale(found, {d: dates for d in followers if (dates := found.stale(d))})
         why = f"{', '.join(sorted(changed))} changed, which these dates look up"
         last = max(newest.values())
         wanted = [_request(w, f"lookups:{'+'.join(d.path for d in w.datasets)}:{w.first}:{w.last}:{last}", why) for w in works]
@@ -192,8 +192,8 @@ class ChangedInputs(dg.AutomationConditionSensorDefinition):
         works = grouped(wanted)
         if len(works) < 2:
             return works
-        roots = {s for d in wanted for s in self._catalog.roots(d)}
-        return grouped(wanted, {day for s in roots for day in self._platform().lake.counts(s.spec)})
+        counts = {s: self._platform().lake.counts(s.spec) for s in {s for d in wanted for s in self._catalog.roots(d)}}
+        return grouped(wanted, lambda datasets: {day for d in datasets for s in self._catalog.roots(d) for day in counts[s]})
 
 
 def _looked_up(read: Input) -> bool:

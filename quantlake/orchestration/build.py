@@ -215,15 +215,30 @@ def _read_inputs(
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
         found = {} if read.by_row else fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
         rows = seen(read, stored)
-        versions.add(read, {d: f.hash for d, f in found.items()}, deciding(read, platform, stored))
+        decide = deciding(read, platform, stored)
+        versions.add(read, {d: f.hash for d, f in found.items()}, decide)
         snapshots[i.path] = snapshot_id
         if isinstance(i, Stream):
             for day, spans in offsets_of(stored).items():
                 offsets.setdefault(day, []).extend(spans[place] for place in sorted(spans))
+            if read.editions and decide is not None:
+                stored = _with_their_files(i, stored, dates, decide, platform, snapshot_id)
             rows = _arrivals(i, stored, Logs.parse(platform.lake.properties(i.spec)))
         frames.append(rows)
     used = {path: {d: Used(versions.of[d][path], snapshot_id) for d in dates} for path, snapshot_id in snapshots.items()}
     return frames, used, offsets
+
+
+def _with_their_files(
+    stream: Stream, stored: pa.Table, dates: list[date], several: pa.Table, platform: Platform, snapshot_id: int | None
+) -> pa.Table:
+    """Raw rows of some dates, and of the files with several editions among them all rows of other dates."""
+    names = pl.DataFrame(several).filter(pl.col("partition_date").is_in(dates))["source_name"].unique()
+    if not len(names):
+        return stored
+    every = platform.lake.read(stream.spec, None, stored.column_names, snapshot_id=snapshot_id)
+    others = pc.and_(pc.is_in(every["source_name"], names.to_arrow()), pc.invert(pc.is_in(every["partition_date"], pa.array(dates, pa.date32()))))
+    return pa.concat_tables([stored, every.filter(others)])
 
 
 def _arrivals(stream: Stream, stored: pa.Table, logs: Logs) -> pa.Table:

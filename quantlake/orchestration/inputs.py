@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 import pyarrow as pa
 
-from quantlake.contract import Input, Table
+from quantlake.contract import Input, Table, editions
 from quantlake.contract.columns import Column
 from quantlake.contract.fingerprint import EMPTY, Fingerprint, row_fingerprints
 from quantlake.contract.versions import across, latest
@@ -43,17 +43,50 @@ def _versions_of(read: Input, dates: Collection[date], versions: Mapping[date, s
     """The data version of an input as each of ``dates`` reads it; "" where there is nothing."""
     if read.by_row:
         return _by_rows(read, dates, rows) if rows is not None and rows.num_rows else dict.fromkeys(dates, "")
+    if read.editions and rows is not None and rows.num_rows:
+        of_date = _editions_of(rows)
+        return {d: f"{own} {of_date[d]}" if (own := something(versions.get(d, ""))) and d in of_date else own for d in dates}
     if read.bounded and read.first == read.last:
         return {d: something(versions.get(n, "")) for d in dates for n in read.days(d)}
     held = sorted((d, int(_md5(f"{d}:{version}"), 16)) for d, found in versions.items() if (version := something(found)))
     return {d: _summed(sums) for d, sums in _windows(read, sorted(dates), held)}
 
 
+def made_by_rows(read: Input, held: Collection[date], rows: pa.Table | None) -> set[date]:
+    """The dates that exist because an input has rows: of its dates ``held``, or of those that ``rows`` (of ``deciding``) name."""
+    if read.on and rows is not None and read.makes == "own":
+        return set(rows[read.on].drop_null().unique().to_pylist())
+    return {d for h in held for d in read.made(h)}
+
+
 def deciding(read: Input, platform: Platform, stored: pa.Table | None = None) -> pa.Table | None:
-    """The rows by which dates are told apart, the latest ones; None where they are not needed. ``stored``: the table, where it was read."""
+    """The rows by which dates are told apart, the latest ones; None where they are not needed. ``stored``: the table, where it was read.
+
+    Of an input with ``editions``: the whole editions of files that have several, by the dates on which these have rows.
+    """
+    if read.editions:
+        return _editions(read, platform)
     if not read.by_row:
         return None
     return seen(replace(read, versions=False), platform.lake.read(read.dataset.spec) if stored is None else stored)
+
+
+def _editions(read: Input, platform: Platform) -> pa.Table:
+    wanted = [*editions.FILE, "file_records", "partition_date", "line_number", "item_index", "_timestamp", "_error_class", "_schema_id"]
+    held = {c.name for c in read.dataset.stored_columns}
+    rows = pl.DataFrame(platform.lake.read(read.dataset.spec, None, [c for c in wanted if c in held]))
+    rows = rows.filter(pl.col("_error_class").is_null() & pl.col("_schema_id").is_not_null())
+    rows = rows.filter(pl.col("source_name").is_in(editions.several(rows).implode())).sort("_timestamp", maintain_order=True)
+    _, found = editions.across(rows.with_columns(source_records=pl.lit(None, pl.Int64)).lazy())
+    dates = rows.select("source_name", "partition_date").unique()
+    return dates.join(found.select(*editions.FILE, "_edition"), on="source_name").sort("partition_date", "source_name", "_edition").to_arrow()
+
+
+def _editions_of(rows: pa.Table) -> dict[date, str]:
+    found: dict[date, str] = {}
+    for day, name, version in zip(*(rows[c].to_pylist() for c in ("partition_date", "source_name", "source_version")), strict=True):
+        found[day] = f"{found.get(day, '')} {name}:{version}"
+    return {day: _md5(text) for day, text in found.items()}
 
 
 def seen(read: Input, stored: pa.Table) -> pa.Table:

@@ -16,7 +16,7 @@ from quantlake.orchestration.assets import Observer
 from quantlake.orchestration.build import Outcome
 from quantlake.orchestration.launcher import DIED, worker_tags
 from quantlake.orchestration.record import asset_key, made_by, runs_tagged
-from quantlake.orchestration.staleness import State, Work, first_stage, grouped, spanned, state
+from quantlake.orchestration.staleness import State, Work, first_stage, grouped, of_stale, spanned, state
 from quantlake.orchestration.tags import DRAIN, NO_RETRY, ONLY_STALE, RANGE_END, RANGE_START, REBUILD, REBUILD_OF, REQUESTED_BY
 from quantlake.ports import Platform
 
@@ -73,7 +73,7 @@ def refresh(
             planned(sum(len(dates) for dates in wanted.values()))
         stage = first_stage(wanted)
         failed = any(stale[d] - dates for d, dates in stage.items())  # stale still, and not to be tried again
-        for work in grouped(stage, found.held) if again or failed else spanned(stage):
+        for work in grouped(stage, found.holding) if again else of_stale(found, stage) if failed else spanned(stage):
             before = {d.path: len(runs.done.outcomes.get(d.path, [])) for d in work.datasets}
             runs.run(work)
             _remember(work, before, runs.done, found, tried)

@@ -8,12 +8,14 @@ import dagster as dg
 
 from quantlake.contract import Dataset, Stream
 from quantlake.contract.catalog import Catalog
-from quantlake.orchestration.inputs import Versions, deciding
+from quantlake.orchestration.inputs import Versions, deciding, made_by_rows
 from quantlake.orchestration.landed import landed_outcomes
 from quantlake.orchestration.record import recorded
 from quantlake.ports import Platform
 
-BRIDGED = timedelta(days=5)  # a long weekend between two sessions, each date of which would be a run
+BRIDGED = timedelta(days=366)  # dates without rows that a run takes along: another run costs what a thousand of them do
+
+MANY = 20  # runs of one request
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,16 @@ class Work:
 @dataclass(frozen=True)
 class State:
     """The dates that each selected dataset has rows for, and of these the missing (never built) and the older ones (not built from
-    what their inputs are). ``held``: dates with rows in any of their streams; ``inputs``: the data versions of all that a date is built from."""
+    what their inputs are). ``inputs``: the data versions of all that a date is built from."""
 
     dates: dict[str, set[date]]
     missing: dict[str, set[date]]
     older: dict[str, set[date]]
-    held: set[date]
     inputs: dict[str, dict[date, str]]
+
+    def holding(self, datasets: Sequence[Dataset]) -> set[date]:
+        """The dates that any of these has rows of."""
+        return {day for d in datasets for day in self.dates.get(d.path, ())}
 
     def stale(self, dataset: Dataset) -> set[date]:
         return self.missing.get(dataset.path, set()) | self.older.get(dataset.path, set())
@@ -51,7 +56,7 @@ def state(
     """What of the selected is missing, older than an input, or downstream of such, within ``span`` (None: all dates)."""
     today = datetime.now(UTC).date()
     first, last = span or (date.min, today)
-    found = State({}, {}, {}, set(), {})
+    found = State({}, {}, {}, {})
     current: dict[str, dict[date, str]] = {}
     rows: dict[str, set[date]] = {}
     chosen = {d.path for d in selected}
@@ -65,16 +70,16 @@ def state(
             landed = {o.partition: o for o in landed_outcomes(dataset, None, platform) if dataset.start <= o.partition <= today}
             current[dataset.path] = {d: o.version for d, o in landed.items()}
             rows[dataset.path] = {d for d, o in landed.items() if o.rows}
-            found.held.update(rows[dataset.path])
             old = {d for d, o in landed.items() if d in built and built[d].version != o.version}
             dates = set(landed)
         else:
-            made = {d for i in dataset.reads for held in rows.get(i.dataset.path, ()) for d in i.made(held)}
+            decide = {i: deciding(i, platform) for i in dataset.reads}
+            made = {d for i in dataset.reads for d in made_by_rows(i, rows.get(i.dataset.path, ()), decide[i])}
             dates = {d for d in made if dataset.start <= d <= today}
             current[dataset.path] = {d: built[d].version if d in built else "" for d in dates}
             inputs = Versions(dates)
             for i in dataset.reads:
-                inputs.add(i, current[i.dataset.path], deciding(i, platform))
+                inputs.add(i, current[i.dataset.path], decide[i])
             above = [i for i in dataset.reads if i.dataset.path in chosen and i.dataset is not dataset and not isinstance(i.dataset, Stream)]
             # whatever else is stale comes first (``first_stage``), and says then by its versions what follows
             waiting = {d for i in above if not i.looks_ahead for stale in found.stale(i.dataset) for d in i.readers(stale) if d in dates}
@@ -117,11 +122,13 @@ def outside(catalog: Catalog, platform: Platform) -> dict[str, list[date]]:
     return {path: days for path, dates in found.items() if (days := [d for d in sorted(dates) if not catalog[path].start <= d <= today])}
 
 
-def grouped(wanted: dict[Dataset, set[date]], held: Collection[date] | None = None) -> list[Work]:
+def grouped(wanted: Mapping[Dataset, set[date]], held: Callable[[Sequence[Dataset]], Collection[date]] | None = None) -> list[Work]:
     """The fewest runs: dates that want the same datasets and follow one another are one.
 
-    Days without rows between them (none of ``held``; None: not known), as weekends are, are taken along, and come out empty.
+    Days between them that these datasets have no rows of (``held`` tells of which they have; None: not known), as weekends are, are taken
+    along, and come out empty.
     """
+    holding: dict[tuple[Dataset, ...], Collection[date]] = {}
     by_day: dict[tuple[date, date], list[Dataset]] = {}
     for dataset, dates in wanted.items():
         for day in dates:
@@ -130,18 +137,26 @@ def grouped(wanted: dict[Dataset, set[date]], held: Collection[date] | None = No
     for _, day in sorted(by_day):
         datasets = tuple(by_day[_, day])
         last = runs[-1] if runs else None
-        if last and last.datasets == datasets and follows(last.last, day, held):
+        if held is not None and datasets not in holding:
+            holding[datasets] = held(datasets)
+        if last and last.datasets == datasets and follows(last.last, day, holding.get(datasets)):
             runs[-1] = Work(datasets, last.first, day)
         else:
             runs.append(Work(datasets, day, day))
     return runs
 
 
-def spanned(wanted: dict[Dataset, set[date]]) -> list[Work]:
+def of_stale(found: State, wanted: Mapping[Dataset, set[date]]) -> list[Work]:
+    """Runs that build only what is stale: ``grouped``, or where these are many, ``spanned``."""
+    works = grouped(wanted, found.holding)
+    return works if len(works) <= MANY else spanned(wanted)
+
+
+def spanned(wanted: Mapping[Dataset, set[date]]) -> list[Work]:
     """The fewest runs where a run builds only what is stale: one a start, over all its dates.
 
-    What lies between is up to date, or has nothing to be built from, and costs nothing; sparse dates of many datasets are hundreds of
-    runs as ``grouped`` (3,417 of 16,933 dates of reference data), a second each.
+    What lies between is up to date, or has nothing to be built from, and costs little; sparse dates of many datasets are hundreds of
+    runs as ``grouped`` (3,417 of 16,933 dates of reference data), a second each, in a run launcher ten.
     """
     works = []
     for start in sorted({dataset.start for dataset in wanted}):
@@ -151,8 +166,13 @@ def spanned(wanted: dict[Dataset, set[date]]) -> list[Work]:
     return works
 
 
-def spans(dates: Collection[date], held: Callable[[], Collection[date]]) -> Iterator[tuple[date, date]]:
-    """First and last of each unbroken range of ``dates``; ``held`` is asked only where there is a gap."""
+def spans(dates: Collection[date], held: Callable[[], Collection[date]]) -> list[tuple[date, date]]:
+    """First and last of each unbroken range of ``dates``, of all where there are many; ``held`` is asked only where there is a gap."""
+    found = list(_spans(dates, held))
+    return found if len(found) <= MANY else [(min(dates), max(dates))]
+
+
+def _spans(dates: Collection[date], held: Callable[[], Collection[date]]) -> Iterator[tuple[date, date]]:
     ordered = sorted(dates)
     if not ordered:
         return

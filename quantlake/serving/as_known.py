@@ -150,8 +150,15 @@ class AsKnown:
                 found[dataset.path] = self._histories[dataset.path].begun
             else:
                 making = [r for r in dataset.reads if r.makes != "none"]
-                found[dataset.path] = frozenset(d for r in making for held in found[r.dataset.path] for d in r.made(held))
+                found[dataset.path] = frozenset(d for r in making for d in self._made(r, found[r.dataset.path]))
         return found
+
+    def _made(self, read: Input, held: Collection[date]) -> set[date]:
+        """The dates that exist because of what was known of an input."""
+        if not read.on or read.makes != "own":
+            return {d for h in held for d in read.made(h)}
+        named = self._scan(read.dataset).filter(pl.col("known_at") <= self.moment).select(pl.col(read.on).unique()).collect()
+        return set(named[read.on].drop_nulls())
 
     @cached_property
     def _serving(self) -> dict[str, set[date]]:
@@ -164,10 +171,14 @@ class AsKnown:
                     days = self._carried(read, days)
                     continue
                 held = self._histories.get(read.dataset.path)
-                changed = held.incomplete if held else self._begun(read.dataset) - found[read.dataset.path]
+                # stored dates of which nothing was known yet have changed too: what looks ahead was built with them
+                changed = held.incomplete if held else (self._begun(read.dataset) | self._stored(read.dataset)) - found[read.dataset.path]
                 days -= _readers(read, changed, days)
             found[dataset.path] = days
         return found
+
+    def _stored(self, dataset: Dataset) -> set[date]:
+        return set(self._scan(dataset).select(DAY.unique()).collect()["partition_date"].drop_nulls())
 
     def _carried(self, read: Input, days: set[date]) -> set[date]:
         """Of ``days`` those whose own rows of the day before, if there was anything, serve too."""
@@ -187,7 +198,7 @@ class AsKnown:
                 current -= {d for d in _readers(read, later, current) if d not in mine or mine[d] < at}
         unrecorded = {d for d in current & self._begun(dataset) if d not in mine}  # expired, or never built
         if unrecorded:
-            current -= unrecorded - set(self._scan(dataset).select(DAY.unique()).collect()["partition_date"])
+            current -= unrecorded - self._stored(dataset)
         return current
 
     def _chunks(self) -> Iterator[list[date]]:

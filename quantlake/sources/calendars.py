@@ -86,7 +86,8 @@ def from_library(name: str, first: date, last: date) -> pa.Table:
     closed = _closed(known, first, last).with_columns(is_closed=pl.lit(True))
     planned = closed.with_columns(is_closed=pl.lit(False))
     every = pl.concat([rows, planned, closed]).sort("session", "is_closed")
-    return _stamped(every, name, f"exchange_calendars/{name}".lower(), sha256(every.write_csv().encode()))
+    asked = f"exchange_calendars/{name}/{first}/{last}".lower()  # of other dates it is another file, which takes nothing away
+    return _stamped(every, name, asked, sha256(every.write_csv().encode()))
 
 
 def _calendar(name: str, first: date, last: date) -> "ExchangeCalendar":

@@ -24,7 +24,7 @@ def stamped(stream: Stream, rows: pl.DataFrame, name: str, version: str, precisi
         source_name=pl.lit(name),
         source_version=pl.lit(version),
     )
-    return typed(stream, counted(whole))
+    return typed(stream, counted(whole.with_columns(file_records=pl.struct("line_number", "item_index").n_unique().cast(pl.Int64))))
 
 
 def unique(keys: pl.DataFrame, where: str, first_line: int = 1, lines: pl.Series | None = None) -> None:

@@ -36,7 +36,7 @@ def nothing(dataset: Any) -> pl.DataFrame:
 def adjusted(bars: pl.DataFrame, actions: pl.DataFrame, dates: list[date] | None = None) -> pl.DataFrame:
     """All dates built at once, or ``dates`` each alone."""
     days = sorted(bars["partition_date"].unique())
-    factors, broken = compute_each(adjustments, [bars, actions], days)
+    factors, broken = compute_each(adjustments, [actions, bars], sorted(set(actions["ex_date"])))
     assert not broken
     if dates is None:
         rows, broken = compute_each(daily_adjusted, [bars, pl.DataFrame(factors)], days)
@@ -121,7 +121,9 @@ def test_factors_by_hand() -> None:
     assert shown([b | {"adjustment": "split"} for b in bars], actions) == [(1, 0.9), (1, 1), (1, 1), (1, 1)]
     assert shown([b | {"adjustment": "total"} for b in bars], actions) == [(1, 1)] * 4
     assert shown(bars, [action(1, "dividend", "1", source="another")]) == [(1, 1)] * 4, "of another source"
-    assert shown(bars, [action(9, "split", "2")]) == [(1, 1)] * 4, "of a date that has no bar"
+    assert shown(bars, [action(9, "split", "2"), action(9, "dividend", "1")]) == [(0.5, 0.5)] * 4, "no bar ever: a split counts, a dividend has no weight"
+    assert shown([*bars, bar(12, "4")], [action(9, "dividend", "1")]) == [(1, 0.8)] * 4 + [(1, 1)], "weighed by the next bar there is"
+    assert shown([bars[0], bar(30, "5")], [action(7, "split", "2")]) == [(0.5, 0.5), (1, 1)], "halted over the ex-date"
 
 
 def test_of_an_instrument_s_bars_those_that_nobody_adjusted_come_first() -> None:
@@ -153,11 +155,14 @@ def test_a_date_alone_is_as_among_others(days: list[int], events: list[tuple[int
     alone = adjusted(bars, actions, sorted(bars["partition_date"].to_list())).sort("date")
     assert together.equals(alone)
     f, walked = 1.0, {}
-    for n in sorted(days, reverse=True):
-        walked[n] = f
+    for n in range(62, -1, -1):
+        if n in days:
+            walked[n] = f
         of_date = [(kind, value) for at, kind, value in events if at == n]
         for kind, value in of_date:
             f /= value if kind == "split" else 1
         paid = sum(value for kind, value in of_date if kind == "dividend")
-        f *= (n + 5) / (n + 5 + paid)
+        following = [day for day in days if n <= day <= n + 31]
+        if following:
+            f *= (min(following) + 5) / (min(following) + 5 + paid)
     assert [float(t) for t in together["total_factor"]] == pytest.approx([walked[n] for n in sorted(days)], rel=1e-12, abs=1e-17)

@@ -19,10 +19,10 @@ from quantlake.sources.publish import send
 from quantlake.wiring import Adapters
 
 GRAPH = Catalog((
-    symbol_map.raw, symbol_map.symbols, trades.raw, exchange_messages.raw, trades.trades, bars_1m.bars, trade_activity.trade_activity,
+    trades.raw, exchange_messages.raw, symbol_map.raw, symbol_map.symbols, trades.trades, bars_1m.bars, trade_activity.trade_activity,
     bars_1m.rollup,
 ))  # fmt: skip
-BUILT = tuple(d.path for d in GRAPH.datasets if d.inputs)
+BUILT = tuple(d.path for d in GRAPH.datasets if d.inputs and trades.raw in GRAPH.roots(d))
 
 
 def trade(day: date, number: int, price: str = "10.25", known_at: datetime | None = None) -> dict[str, object]:

@@ -1,10 +1,10 @@
 """What a corporate action does to earlier prices: the factors of each ex-date, by its own close.
 
-Here: factors of one ex-date. Not here: their product over later ones (daily_adjusted), what the actions are (corporate_actions).
+Here: factors of one ex-date. Not here: their product over later ones, and what a source has adjusted already (daily_adjusted); what the
+actions are (corporate_actions).
 
 A split of ``ratio`` new shares for an old one makes earlier prices 1 / ratio, a dividend close / (close + dividend), with the close of the
-ex-date itself: the rule of Quandl's WIKI prices. Bars that their source has adjusted already, for splits or for both, are not adjusted
-again. A bar takes the actions of its own source.
+ex-date, or where there is no bar of it of the next: the rule of Quandl's WIKI prices. A bar takes the actions of its own source.
 """
 
 import polars as pl
@@ -16,12 +16,11 @@ from quantlake.datasets.reference import corporate_actions
 SERIES = ("source", "instrument_id")
 SOURCE = Column("source", Text, "Who published the bar and the action.")
 INSTRUMENT_ID = Column("instrument_id", Text, "Ours; of a symbol that no map knows `<source>:<symbol>`.")
-SPLIT_FACTOR = Column("split_factor", Price, "By which earlier prices are multiplied for splits; volumes are divided by it.")
-TOTAL_FACTOR = Column("total_factor", Price, "By which earlier prices are multiplied for splits and dividends.")
+NEXT_BAR_DAYS = 31  # so long trading may be halted over an ex-date
 
 adjustments = Derived(
     __name__,
-    of=(vendor_bars.bars, Input(corporate_actions.actions, None, None, on="ex_date", makes="none")),
+    of=(Input(corporate_actions.actions, None, None, on="ex_date"), Input(vendor_bars.bars, 0, NEXT_BAR_DAYS, makes="none")),
     many=True,
     rare=True,
     doc="The factors of an ex-date.",
@@ -31,15 +30,15 @@ adjustments = Derived(
     columns=(
         SOURCE,
         INSTRUMENT_ID,
-        Column("symbol", Text, "As the source printed it on that date."),
+        Column("symbol", Text, "As the source printed it on that date.", null=True),
         Column("ex_date", Date, "First date without the dividend, or at the new number of shares."),
         Column("split_ratio", Size, "New shares for an old one; null: no split.", null=True, above=0),
         Column("dividend", Price, "Cash a share; null: none.", null=True),
-        Column("close", Price, "Of the ex-date, as printed.", null=True),
-        SPLIT_FACTOR,
-        TOTAL_FACTOR,
-        Column("event_time", Timestamp, "Start of the ex-date's bar, UTC."),
-        Column("known_at", Timestamp, "When bar and actions were known, UTC."),
+        Column("close", Price, "Of the ex-date's bar, else of the next, as printed; null: there is none.", null=True),
+        Column("split_factor", Price, "By which the split makes earlier prices comparable."),
+        Column("dividend_factor", Price, "By which the dividend does; 1 where there is no close to weigh it by."),
+        Column("event_time", Timestamp, "00:00 UTC of the ex-date."),
+        Column("known_at", Timestamp, "When the actions, and the bar that a dividend is weighed by, were known, UTC."),
         PARTITION_DATE,
     ),
     checks=(
@@ -52,31 +51,28 @@ adjustments = Derived(
 
 
 @adjustments.build
-def build(bars: pl.LazyFrame, actions: pl.LazyFrame) -> pl.LazyFrame:
+def build(actions: pl.LazyFrame, bars: pl.LazyFrame) -> pl.LazyFrame:
     standing = actions.filter((pl.col("status").fill_null("active") == "active") & pl.col("type").is_in(["split", "dividend"]))
-    split, dividend = pl.col("type") == "split", pl.col("type") == "dividend"
-    events = standing.group_by(*SERIES, partition_date="ex_date").agg(
-        split_ratio=pl.col("ratio").filter(split).cast(pl.Float64).product(),
-        dividend=pl.col("amount").filter(dividend & pl.col("amount").is_not_null()).sum(),
-        splits=split.sum(), dividends=(dividend & pl.col("amount").is_not_null()).sum(), acted_at=pl.col("known_at").max(),
+    split, dividend = pl.col("type") == "split", (pl.col("type") == "dividend") & pl.col("amount").is_not_null()
+    events = standing.group_by(*SERIES, "ex_date").agg(
+        pl.col("symbol").drop_nulls().first(),
+        ratio=pl.col("ratio").filter(split).cast(pl.Float64).product(), amount=pl.col("amount").filter(dividend).sum(),
+        splits=split.sum(), dividends=dividend.sum(), acted_at=pl.col("known_at").max(),
     )  # fmt: skip
-    raw, paid = pl.col("adjustment") == "raw", pl.col("adjustment") != "total"
-    close, amount = pl.col("close").cast(pl.Float64), pl.col("dividend").cast(pl.Float64)
-    for_split = pl.when(raw & (pl.col("splits") > 0)).then(1 / pl.col("split_ratio")).otherwise(1.0)
-    for_dividend = pl.when(paid & (pl.col("dividends") > 0) & (close > 0)).then(close / (close + amount)).otherwise(1.0)
-    return (
-        daily(bars)
-        .drop("split_ratio", "dividend")  # as printed beside the bar
-        .join(events, on=[*SERIES, "partition_date"])
-        .with_columns(
-            ex_date="partition_date",
-            split_factor=factor(for_split), total_factor=factor(for_split * for_dividend),
-            split_ratio=pl.when(pl.col("splits") > 0).then(factor("split_ratio")),
-            dividend=pl.when(pl.col("dividends") > 0).then("dividend"),
-            known_at=pl.max_horizontal("known_at", "acted_at"),
-        )
-        .sort(*SERIES, "ex_date")
-    )  # fmt: skip
+    closes = daily(bars).select(*SERIES, "close", bar_date="partition_date", closed_at="known_at").sort("bar_date")
+    weighed = events.sort("ex_date").join_asof(
+        closes, left_on="ex_date", right_on="bar_date", by=list(SERIES), strategy="forward", tolerance=f"{NEXT_BAR_DAYS}d", check_sortedness=False
+    )
+    close, amount, paid = pl.col("close").cast(pl.Float64), pl.col("amount").cast(pl.Float64), pl.col("dividends") > 0
+    return weighed.with_columns(
+        split_ratio=pl.when(pl.col("splits") > 0).then(factor("ratio")),
+        dividend=pl.when(paid).then("amount"),
+        split_factor=factor(pl.when(pl.col("splits") > 0).then(1 / pl.col("ratio")).otherwise(1.0)),
+        dividend_factor=factor(pl.when(paid & (close > 0)).then(close / (close + amount)).otherwise(1.0)),
+        event_time=pl.col("ex_date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+        known_at=pl.max_horizontal("acted_at", pl.when(paid).then("closed_at")),
+        partition_date="ex_date",
+    ).sort(*SERIES, "ex_date")
 
 
 def daily(bars: pl.LazyFrame) -> pl.LazyFrame:

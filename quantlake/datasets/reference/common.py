@@ -18,7 +18,8 @@ KNOWN_AT_PRECISION = Column(
     allowed=("exact", "day", "assumed"),
 )  # fmt: skip
 ITEM_INDEX = Column("item_index", Integer, "Number of the item in its record, from 0.", null=True, provenance=True)
-TIMES = (EVENT_TIME, KNOWN_AT, KNOWN_AT_PRECISION, PARTITION_DATE, *SOURCE_COLUMNS, ITEM_INDEX)
+FILE_RECORDS = Column("file_records", Integer, "Records that version has on all dates.", null=True, provenance=True)
+TIMES = (EVENT_TIME, KNOWN_AT, KNOWN_AT_PRECISION, PARTITION_DATE, *SOURCE_COLUMNS, ITEM_INDEX, FILE_RECORDS)
 
 
 def midnight(day: str | pl.Expr, zone: str = NEW_YORK) -> pl.Expr:
