@@ -98,9 +98,9 @@ def test_landing_requests_what_is_built_from_the_touched_dates_once(daemon: Daem
 
 
 def test_dates_of_a_request_that_is_going_wait_and_a_weekend_is_no_gap(daemon: Daemon) -> None:
-    arrive(daemon.adapters, trade(FRIDAY, 1), trade(FRIDAY + timedelta(days=3), 1), trade(FRIDAY + timedelta(days=10), 1))
+    arrive(daemon.adapters, trade(FRIDAY, 1), trade(FRIDAY + timedelta(days=3), 1), trade(FRIDAY + timedelta(days=400), 1))
     daemon.land()
-    assert [r[1:] for r in daemon.tick("new_data")] == [("2024-03-08", "2024-03-11"), ("2024-03-18", "2024-03-18")]
+    assert [r[1:] for r in daemon.tick("new_data")] == [("2024-03-08", "2024-03-11"), ("2025-04-12", "2025-04-12")]
     going = dict(daemon.requests[0].tags)
     run = dg.DagsterRun(job_name="any", run_id=str(uuid.uuid4()), tags=going, status=dg.DagsterRunStatus.STARTED)
     daemon.instance.add_run(run)
