@@ -5,9 +5,11 @@ Here: the hash of an author's id, and the names and handles that a message's own
 
 import hashlib
 import hmac
+import html
 import re
-from collections.abc import Callable, Iterator
-from functools import cached_property
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache, cached_property
 from typing import Any
 
 from quantlake.contract import QuantLakeError
@@ -16,9 +18,14 @@ Hashed = Callable[[str, str], str]
 """From a service and an author's id there to what is kept of it."""
 
 HANDLES, ANSWERED = ("screen_name", "username"), "in_reply_to_screen_name"
-IDS = ("id", "id_str")
-SHORTEST_NAME, SHORTEST_ID = 3, 6  # what is shorter is a word, or a number, of any text
-MENTION = re.compile(r"(?<![\w@])@\w+")
+IDS, IDS_OF = ("id", "id_str"), ("user_id", "user_id_str")  # of a person; of one that is named by the end of a field's name
+SHORTEST_NAME, SHORTEST_OWN, SHORTEST_ID = 3, 2, 6  # what is shorter is a word, or a number, of any text
+ADDRESS = re.compile(
+    r"(?<![\w-])((?:twitter|x)\.com/(?:#!/)?(?!(?:i|search|hashtag|home|explore|intent|share)\b)|stocktwits\.com/(?!(?:symbol|message|news)\b))\w+",
+    re.IGNORECASE,
+)
+# after letters there is an e-mail address, except for RT: https://github.com/twitter/twitter-text (validMentionPrecedingChars, atSigns)
+MENTION = re.compile(r"(?:(?<![A-Za-z0-9_])|(?<=\b[Rr][Tt]))([@\uff20])\w+")
 
 
 class Authors:
@@ -41,31 +48,69 @@ def no_secret(source: str, _: str) -> str:
     raise QuantLakeError(f"messages of {source} name their authors, which are hashed with a secret; none was given")
 
 
-def anonymous(text: str, message: Any) -> str:
-    """The text without the people it names: every ``@handle`` is ``@user``; names, handles and ids of people whom the message itself knows
-    (its author, those it answers, passes on or mentions) are ``user``, as whole words, in addresses too. A ``$SYMBOL`` stays."""
-    known = sorted({re.escape(word) for word in _people(message)}, key=len, reverse=True)
+def anonymous(text: str, message: Any, symbols: Iterable[str] = ()) -> str:
+    """The text without the people it names: every ``@handle`` is ``@user``, that of an address of the services ``user``; names, handles and
+    ids of people whom the message itself knows (its author, those it answers, passes on or mentions) are ``user``, as whole words, in
+    addresses too, however they are escaped, composed or cased. A ``$SYMBOL`` stays, unless it is the author's handle and none of the
+    ``symbols`` that the service tagged. What is not replaced stays as it is written."""
+    author = message.get("user") or {}
+    known = {*_people(message, SHORTEST_NAME), *_people(author, SHORTEST_OWN)}
+    own = {*_names(author, SHORTEST_OWN, *HANDLES)}.difference(map(_folded, symbols))
+    text = ADDRESS.sub(r"\1user", text)  # before names, since a service may be known, too
     if known:
-        text = re.sub(rf"(?<![\w$])(?:{'|'.join(known)})(?!\w)", "user", text, flags=re.IGNORECASE)
-    return MENTION.sub("@user", text)
+        text = _replaced(rf"(?<![\w$])(?:{_any(known)})(?!\w)|\$(?:{_any(own)})(?!\w)", text)
+    return MENTION.sub(r"\1user", text)
 
 
-def _people(found: Any) -> Iterator[str]:
-    """Names, handles and longer ids in a JSON value, however deep: a person is an object with a handle."""
+def _replaced(pattern: str, text: str) -> str:
+    """The text with ``user`` for what the pattern finds in it as it is folded."""
+    matches = list(re.finditer(pattern, _folded(text)))
+    if not matches:
+        return text
+    written = _characters().findall(text)
+    places = [place for place, character in enumerate(written) for _ in _folded(character)]
+    for match in matches:
+        first, last = places[match.start()], places[match.end() - 1]
+        written[first : last + 1] = ["user", *[""] * (last - first)]
+    return "".join(written)
+
+
+def _folded(text: str) -> str:
+    """As texts are compared: each character without case, and composed (NFC)."""
+    if text.isascii():
+        return text.lower()
+    return "".join(unicodedata.normalize("NFC", character.casefold()) for character in _characters().findall(text))
+
+
+@cache
+def _characters() -> re.Pattern[str]:
+    """What a reader takes for a character: one with its marks, or a syllable's letters. They are 30 at most
+    (https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format), since normalising takes the square of their number: 40,000 marks 4 s."""
+    marks = "".join(c for c in map(chr, range(0x300, 0x1F000)) if unicodedata.category(c)[0] == "M" or "\u1160" <= c <= "\u11ff")
+    return re.compile(f".[{marks}]{{0,30}}", re.DOTALL)
+
+
+def _any(words: Collection[str]) -> str:
+    """A pattern of these, the longest first; of none, one that is never found."""
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
+
+
+def _people(found: Any, shortest: int) -> Iterator[str]:
+    """Names, handles and longer ids in a JSON value, however deep, folded: a person is an object with a handle."""
     if isinstance(found, list):
         for item in found:
-            yield from _people(item)
+            yield from _people(item, shortest)
     elif isinstance(found, dict):
-        if any(isinstance(found.get(name), str) for name in HANDLES):
-            yield from (str(found[name]) for name in IDS if len(str(found.get(name) or "")) >= SHORTEST_ID)
-            yield from _names(found, "name", *HANDLES)
-        yield from _names(found, ANSWERED)
+        person = any(isinstance(found.get(name), str) for name in HANDLES)
+        ids = (str(found[name] or "") for name in found if name.endswith(IDS_OF) or (person and name in IDS))
+        yield from (number for number in map(_folded, ids) if len(number) >= SHORTEST_ID)
+        yield from _names(found, shortest, *(("name", *HANDLES) if person else ()), ANSWERED)
         for item in found.values():
-            yield from _people(item)
+            yield from _people(item, shortest)
 
 
-def _names(person: dict[str, Any], *fields: str) -> Iterator[str]:
-    for field in fields:
-        name = person.get(field)
-        if isinstance(name, str) and len(name.strip()) >= SHORTEST_NAME:
-            yield name.strip()
+def _names(person: dict[str, Any], shortest: int, *fields: str) -> Iterator[str]:
+    """As they stand and, since services escape them as they do texts, unescaped."""
+    found = [person[field] for field in fields if isinstance(person.get(field), str)]
+    words = (_folded(form.strip()) for name in found for form in {name, html.unescape(name)})
+    yield from (word for word in words if len(word) >= shortest)

@@ -132,6 +132,7 @@ def _stocktwits(message: Any, hashed: Hashed) -> dict[str, Any]:
     conversation = _part(message, "conversation")
     answered = _id(conversation, "in_reply_to_message_id", "parent_message_id", needed=False)
     reshared = _part(message, "reshare_message")
+    symbols = _texts(message.get("symbols"), "symbol")
     word = _part(_part(message, "entities"), "sentiment").get("basic")
     if word not in (None, "Bullish", "Bearish"):
         raise UnusableError("entities.sentiment.basic is neither Bullish, Bearish nor null")
@@ -139,8 +140,8 @@ def _stocktwits(message: Any, hashed: Hashed) -> dict[str, Any]:
         "source": "stocktwits",
         "message_id": number,
         "author_hash": hashed("stocktwits", _id(_part(message, "user"), "id", of="user.")),
-        "body": _body(message, "body"),
-        "symbols": _texts(message.get("symbols"), "symbol"),
+        "body": _body(message, symbols, "body"),
+        "symbols": symbols,
         "sentiment": word and word.lower(),
         "in_reply_to": answered if answered != number else None,  # a conversation's first message names itself
         "reshare_of": _id(_part(reshared, "message") or reshared, "id", needed=False),
@@ -152,13 +153,14 @@ def _tweet(message: Any, hashed: Hashed) -> dict[str, Any]:
     number = _id(message, "id_str", "id")
     extended = _part(message, "extended_tweet")
     entities = _part(extended, "entities") or _part(message, "entities")
+    symbols = _texts(entities.get("symbols"), "text")
     retweeted = _id(_part(message, "retweeted_status"), "id_str", "id", needed=False)
     return {
         "source": "twitter",
         "message_id": number,
         "author_hash": hashed("twitter", _id(_part(message, "user"), "id_str", "id", of="user.")),
-        "body": _body({**message, **extended}, "full_text", "text"),
-        "symbols": _texts(entities.get("symbols"), "text"),
+        "body": _body({**message, **extended}, symbols, "full_text", "text"),
+        "symbols": symbols,
         "sentiment": None,
         "in_reply_to": _id(message, "in_reply_to_status_id_str", "in_reply_to_status_id", needed=False),
         "reshare_of": retweeted or _id(message, "quoted_status_id_str", "quoted_status_id", needed=False),
@@ -188,11 +190,11 @@ def _id(message: Any, *names: str, needed: bool = True, of: str = "") -> Any:
     return _whole(str(found), f"{of}{names[0]}")
 
 
-def _body(message: dict[str, Any], *names: str) -> str:
+def _body(message: dict[str, Any], symbols: list[str], *names: str) -> str:
     found = next((message[name] for name in names if isinstance(message.get(name), str)), None)
     if found is None:
         raise UnusableError(f"{' and '.join(names)}: there is no text")
-    return anonymous(_whole(html.unescape(found), names[-1]), message)
+    return anonymous(_whole(html.unescape(found), names[-1]), message, symbols)
 
 
 def _texts(items: Any, name: str) -> list[str]:

@@ -16,6 +16,7 @@ from quantlake.datasets.alt import social as dataset
 from quantlake.sources import replay, social
 from quantlake.sources.authors import Authors, anonymous
 from quantlake.sources.importers import Importer
+from quantlake_tests.empty import NO_SYMBOLS
 from quantlake_tests.sources.files import ITEM, frame, require_counted
 from quantlake_tests.sources.messages import SECRETS, lines, stream, tweet, tweets, twit, twits
 
@@ -149,9 +150,77 @@ def test_what_is_nested_too_deeply_is_refused_by_name(tmp_path: Path, within: bo
 
 def test_texts_without_people() -> None:
     someone = {"user": {"screen_name": "Al", "name": "Apple", "id": 12}, "text": "x"}
-    assert anonymous("Al: APPLE's $Apple, applesauce 12 a@b.c @Al @ @x_1.", someone) == "Al: user's $Apple, applesauce 12 a@b.c @user @ @user."
+    assert anonymous("Al: APPLE's $Apple, applesauce 12 a@b.c @Al @ @x_1.", someone) == "user: user's $Apple, applesauce 12 a@b.c @user @ @user."
     assert anonymous("Ann (x) [y] *", {"user": {"screen_name": "ann(x)", "name": " [y] "}}) == "Ann (x) user *"
     assert anonymous("named\nnobody", {"name": "nobody", "user": None}) == "named\nnobody"
+
+
+@pytest.mark.parametrize(("made", "text", "person", "found"), [
+    (twit, "body", {"username": "tomjerry77", "name": "Tom &amp; Jerry"}, "Thanks user!"),
+    (tweet, "text", {"screen_name": "tomjerry77", "name": "Tom &amp; Jerry"}, "Thanks user!"),
+    (tweet, "text", {"screen_name": "tomjerry77", "name": "Tom & Jerry"}, "Thanks user!"),
+    (tweet, "text", {"screen_name": "tomjerry77", "name": "tom &#38; JERRY &nbsp;"}, "Thanks user!"),
+])  # fmt: skip
+def test_names_are_escaped_as_texts_are(tmp_path: Path, made: Any, text: str, person: dict[str, Any], found: str) -> None:
+    said = made(1, **{text: "Thanks Tom &amp; Jerry!", "user": {"id": 77712345, "id_str": "77712345", **person}})
+    assert messages(written(tmp_path, said))["body"].to_list() == [found]
+
+
+COMPOSED, APART = "Jos\u00e9", "Jose\u0301"
+
+
+@pytest.mark.parametrize(("text", "name", "found"), [
+    ("I am Alice <3 Wonder.", "Alice &lt;3 Wonder", "I am user."),
+    (f"{APART}, {COMPOSED}, JOS\u00c9 of Espan\u0303a", COMPOSED, "user, user, user of Espan\u0303a"),
+    (f"{APART}, {COMPOSED} of Espan\u0303a", APART, "user, user of Espan\u0303a"),
+    (f"Jose, {COMPOSED}fina, {APART}fina, e\u0301", COMPOSED, f"Jose, {COMPOSED}fina, {APART}fina, e\u0301"),
+    (f"{COMPOSED} {APART}", "Jose", f"{COMPOSED} {APART}"),
+    ("\u00ea\u0323 by Thi\u00ea\u0323n", "Thi\u1ec7n", "\u00ea\u0323 by user"),
+    ("GROSS, Gro\u00df, gro\u1e9e and Gro\u017f\u017f\u2026", "Gro\u00df", "user, user, user and user\u2026"),
+    ("\u1112\u1161\u11ab \u1100\u1175\u11b7\u110e\u1165\u11af\u1109\u116e", "\uae40\ucca0\uc218", "\u1112\u1161\u11ab user"),
+])  # fmt: skip
+def test_names_are_found_however_they_are_written(text: str, name: str, found: str) -> None:
+    assert anonymous(text, {"user": {"screen_name": "somebody_1", "name": name}}) == found
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("@@secretjoe, \uff20widehandle1 \uff20@joe .@joe", "@@user, \uff20user \uff20@user .@user"),
+    ("RT@joe rt@joe art@joe.com", "RT@user rt@user art@joe.com"),
+    ("\u3055\u3093@joe", "\u3055\u3093@user"),
+    ("https://twitter.com/joe/status/3, x.com/joe_1?s=20 HTTPS://Mobile.Twitter.com/Joe", "https://twitter.com/user/status/3, x.com/user?s=20 HTTPS://Mobile.Twitter.com/user"),
+    ("twitter.com/#!/joe www.x.com/isaac/status/3 stocktwits.com/joe, stocktwits.com/@joe", "twitter.com/#!/user www.x.com/user/status/3 stocktwits.com/user, stocktwits.com/@user"),
+    ("https://stocktwits.com/symbol/AAPL stocktwits.com/message/5", "https://stocktwits.com/symbol/AAPL stocktwits.com/message/5"),
+    ("https://x.com/i/web/status/3 twitter.com/search?q=a netflix.com/joe my-x.com/joe", "https://x.com/i/web/status/3 twitter.com/search?q=a netflix.com/joe my-x.com/joe"),
+])  # fmt: skip
+def test_handles_of_people_the_message_does_not_know(text: str, found: str) -> None:
+    assert anonymous(text, {}) == found
+
+
+def test_ids_of_people_who_are_named_by_a_field() -> None:
+    said = {"in_reply_to_user_id_str": "771234509", "in_reply_to_user_id": 881234509, "media": [{"source_user_id": 991234509, "id": 661234509}], "user_id": 12}
+    assert anonymous("771234509 881234509 991234509: 661234509 12", said) == "user user user: 661234509 12"
+
+
+def test_short_names_are_the_authors_own() -> None:
+    said = {"user": {"username": "Xi", "name": "J"}, "mentioned": [{"username": "Bo", "name": "Bob"}]}
+    assert anonymous("Xi, XI's taxi: J, Bo and Bob", said) == "user, user's taxi: J, Bo and user"
+
+
+def test_the_authors_handle_is_no_symbol_but_where_the_service_tagged_it(tmp_path: Path) -> None:
+    said = {"user": {"username": "CashGuy123", "name": "Apple"}, "mentioned": [{"username": "carla_rs"}]}
+    text = "$cashguy123, US$CASHGUY123 $cashguy1234 $Apple $carla_rs"
+    assert anonymous(text, said) == "user, USuser $cashguy1234 $Apple $carla_rs"
+    assert anonymous(text, said, ["CASHGUY123"]) == text
+    author = {"id": 1, "username": "TSLA", "screen_name": "TSLA"}
+    for tagged in (twit(1, user=author, body="$TSLA", symbols=[{"symbol": "TSLA"}]), tweet(1, user=author, text="$TSLA")):
+        assert messages(written(tmp_path, tagged))["body"].to_list() == ["$TSLA"]
+
+
+@pytest.mark.parametrize("part", ["@", "$", "a", "\u0301\u0323", "@@", "$cashguy12", "x.com/ ", "www.", f"{APART} ", "&#", "rt"])
+def test_long_texts_take_time_by_their_length(part: str) -> None:
+    """The square of it would be hours."""
+    text = part * 200_000
+    assert anonymous(text, {"user": {"username": "cashguy123", "name": f"{COMPOSED} {COMPOSED} Quillfeather"}}) == text
 
 
 def test_hashes_are_of_the_deployment_and_the_service() -> None:
@@ -163,7 +232,7 @@ def test_hashes_are_of_the_deployment_and_the_service() -> None:
 
 def test_curated_symbols_are_each_once_and_sorted() -> None:
     received = pl.LazyFrame({"symbols": [["TSLA", "F", "TSLA"], []], "known_at": [NOON, NOON], "published_at": [NOON, NOON], "_timestamp": [None, NOON - timedelta(hours=1)]})
-    found = dataset.curate(received).select("symbols", "instrument_ids", "known_at").collect()
+    found = dataset.curate(received, NO_SYMBOLS).select("symbols", "instrument_ids", "known_at").collect()
     assert found.rows() == [(["F", "TSLA"], [], NOON), ([], [], NOON - timedelta(hours=1))]
 
 
