@@ -109,8 +109,13 @@ def _people(found: Any, shortest: int) -> Iterator[str]:
             yield from _people(item, shortest)
 
 
+def unescaped(text: str) -> str:
+    """Without entities; a number of more digits than any character has is none."""
+    return html.unescape(LONG_ENTITY.sub("", text))
+
+
 def _names(person: dict[str, Any], shortest: int, *fields: str) -> Iterator[str]:
     """As they stand and, since services escape them as they do texts, unescaped."""
     found = [person[field] for field in fields if isinstance(person.get(field), str)]
-    words = (_folded(form.strip()) for name in found for form in {name, html.unescape(name)})
+    words = (_folded(form.strip()) for name in found for form in {name, unescaped(name)})
     yield from (word for word in words if len(word) >= shortest)

@@ -42,7 +42,7 @@ def read(path: Path) -> Read:
 
 def _items(content: bytes, path: Path) -> list[Any]:
     try:
-        items = json.loads(_plain(decoded(content, str(path))))
+        items = json.loads(_plain(decoded(content, str(path))), parse_int=str)
     except json.JSONDecodeError as error:
         raise QuantLakeError(f"{path} line {error.lineno} is not JSON: {error.msg}; a cut file? Fetch it again") from error
     except RecursionError:

@@ -5,7 +5,6 @@ Here: StockTwits (https://api.stocktwits.com/developers/docs: ``messages`` of a 
 another only its id is kept. Not here: what is kept of authors (authors.py).
 """
 
-import html
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -96,7 +95,7 @@ def _taken(shape: Shape, hashed: Hashed, number: int, placed: tuple[str, Any]) -
 def _messages(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     """Each message and where it stands."""
     try:
-        documents = [(str(path), json.loads(text))]
+        documents = [(str(path), json.loads(text, parse_int=_integer))]
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise _no_json(f"{path} line {error.lineno}", error) from None
@@ -108,9 +107,14 @@ def _messages(text: str, path: Path) -> Iterator[tuple[str, Any]]:
 
 def _line(line: str, where: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise _no_json(where, error) from None
+
+
+def _integer(digits: str) -> int | str:
+    """A number of more digits than Python reads is no id and no time: what needs one refuses it as text."""
+    return int(digits) if len(digits) <= MOST_DIGITS else digits
 
 
 def _no_json(where: str, error: json.JSONDecodeError) -> QuantLakeError:
@@ -194,7 +198,7 @@ def _body(message: dict[str, Any], symbols: list[str], *names: str) -> str:
     found = next((message[name] for name in names if isinstance(message.get(name), str)), None)
     if found is None:
         raise UnusableError(f"{' and '.join(names)}: there is no text")
-    return anonymous(_whole(html.unescape(found), names[-1]), message, symbols)
+    return anonymous(_whole(unescaped(found), names[-1]), message, symbols)
 
 
 def _texts(items: Any, name: str) -> list[str]:

@@ -90,7 +90,7 @@ FILLED = ("title", "url", "body", *(c.name for c in OBJECT_COLUMNS))
 HIDDEN = r"(?is)<!--.*?-->|<script\b.*?</script\s*>|<style\b.*?</style\s*>"
 BLOCK_TAG = r"(?i)</?(?:p|br|hr|div|section|h[1-6]|ul|ol|li|table|tr|td|th|blockquote|pre|img|figure)\b[^>]*>"
 TAG = r"(?i)</?[a-z!][^>]*>"
-ENTITY = r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);"
+ENTITY = r"&(?:#[0-9]{1,9}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]*);"
 
 
 @news.build
