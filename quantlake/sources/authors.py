@@ -20,6 +20,7 @@ Hashed = Callable[[str, str], str]
 HANDLES, ANSWERED = ("screen_name", "username"), "in_reply_to_screen_name"
 IDS, IDS_OF = ("id", "id_str"), ("user_id", "user_id_str")  # of a person; of one that is named by the end of a field's name
 SHORTEST_NAME, SHORTEST_OWN, SHORTEST_ID = 3, 2, 6  # what is shorter is a word, or a number, of any text
+LONG_ENTITY = re.compile(r"&#[xX]?[0-9a-fA-F]{10,};?")
 ADDRESS = re.compile(
     r"(?<![\w-])((?:twitter|x)\.com/(?:#!/)?(?!(?:i|search|hashtag|home|explore|intent|share)\b)|stocktwits\.com/(?!(?:symbol|message|news)\b))\w+",
     re.IGNORECASE,

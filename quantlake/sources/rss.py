@@ -42,9 +42,11 @@ def read(path: Path) -> Read:
 
 def _items(content: bytes, path: Path) -> list[Any]:
     try:
-        items = json.loads(_plain(decoded(content, str(path))), parse_int=str)
+        items = json.loads(_plain(decoded(content, str(path))))
     except json.JSONDecodeError as error:
         raise QuantLakeError(f"{path} line {error.lineno} is not JSON: {error.msg}; a cut file? Fetch it again") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise QuantLakeError(f"{path}: {error}") from None
     except RecursionError:
         raise QuantLakeError(f"{path} is nested too deeply for a feed's items") from None
     return list(items)

@@ -18,7 +18,7 @@ import polars as pl
 
 from quantlake.contract import QuantLakeError
 from quantlake.datasets.alt import social
-from quantlake.sources.authors import Hashed, anonymous
+from quantlake.sources.authors import Hashed, anonymous, unescaped
 from quantlake.sources.importers import Importer, Recognised, Rows, content, counted, decoded, sha256, typed
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -95,30 +95,27 @@ def _taken(shape: Shape, hashed: Hashed, number: int, placed: tuple[str, Any]) -
 def _messages(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     """Each message and where it stands."""
     try:
-        documents = [(str(path), json.loads(text, parse_int=_integer))]
+        documents = [(str(path), json.loads(text))]
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise _no_json(f"{path} line {error.lineno}", error) from None
         lines = [(f"{path} line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         documents = [(where, _line(line, where)) for where, line in lines]
+    except ValueError as error:  # a number of thousands of digits
+        raise _no_json(str(path), error) from None
     for where, document in documents:
         yield from ((where, message) for message in _flat(document))
 
 
 def _line(line: str, where: str) -> Any:
     try:
-        return json.loads(line, parse_int=_integer)
-    except json.JSONDecodeError as error:
+        return json.loads(line)
+    except ValueError as error:
         raise _no_json(where, error) from None
 
 
-def _integer(digits: str) -> int | str:
-    """A number of more digits than Python reads is no id and no time: what needs one refuses it as text."""
-    return int(digits) if len(digits) <= MOST_DIGITS else digits
-
-
-def _no_json(where: str, error: json.JSONDecodeError) -> QuantLakeError:
-    return QuantLakeError(f"{where} is not JSON: {error.msg}; a cut file? Fetch it again")
+def _no_json(where: str, error: ValueError) -> QuantLakeError:
+    return QuantLakeError(f"{where} is not JSON: {getattr(error, 'msg', error)}; a cut file? Fetch it again")
 
 
 def _flat(document: Any) -> Iterator[Any]:
