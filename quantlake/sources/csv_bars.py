@@ -34,7 +34,7 @@ from quantlake.datasets.market import vendor_bars
 from quantlake.datasets.reference import corporate_actions
 from quantlake.sources import text
 from quantlake.sources.importers import Importer, Recognised, Rows, content, counted, decoded, sha256, typed
-from quantlake.sources.provenance import stamped
+from quantlake.sources.provenance import stamped, unique
 
 SUFFIX = re.compile(r"\.csv(\.gz)?$", re.IGNORECASE)
 YFINANCE = re.compile(r"(?P<symbol>.+?)-(?P<interval>[0-9]+m|[0-9]+h|[0-9]+d|[0-9]+wk|[0-9]+mo)(?:-(?P<label>.+))?", re.IGNORECASE)
@@ -54,6 +54,7 @@ OR_EMPTY = "^$|"
 NO_NUMBER = r"(?i)^[+-]?(nan|inf|infinity)$"
 TOO_LARGE = 20  # integer digits
 UNITS = ((604_800, "w"), (86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+DAY_SECONDS, WEEK_SECONDS = 86_400, 604_800
 MONTH_SECONDS = (28 * 86_400, 31 * 86_400)
 HEAD_BYTES = 4_096
 
@@ -96,6 +97,7 @@ def read(path: Path) -> Rows:
         raise QuantLakeError(f"{path} line 1: its header {must}; look at {wrong[0]}: {lines[:1].to_list()}")
     found = text.cells(lines[1:], {name: _pattern(name) for name in header.columns}, str(path), first_line=2)
     rows = _named(_read(found, path), path, header.publisher)
+    unique(rows.select("symbol", "bar_start"), str(path), first_line=2)
     stored = counted(rows.with_columns(
         event_time=pl.col("bar_start"),
         partition_date=pl.col("wall").dt.date(),
@@ -201,6 +203,8 @@ def _interval(rows: pl.DataFrame, path: Path) -> str:
     median = distance.sort()[len(distance) // 2] if len(distance) else 86_400
     if not len(distance) and (rows["wall"].dt.truncate("1d") != rows["wall"]).any():
         raise QuantLakeError(f"{path}: the interval of its bars cannot be told from one time of each symbol")
+    if median < WEEK_SECONDS - DAY_SECONDS and (rows["wall"].dt.truncate("1d") == rows["wall"]).all():
+        return "1d"  # of a few days, a weekend or holidays may be the only distance
     if MONTH_SECONDS[0] <= median <= MONTH_SECONDS[1]:
         return "1mo"
     return next(f"{median // seconds}{unit}" for seconds, unit in UNITS if median % seconds == 0)

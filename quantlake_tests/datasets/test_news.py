@@ -74,10 +74,32 @@ def test_what_was_sent_before_published_at_was_kept_has_it_too() -> None:
 
 
 def test_the_future_is_warned_of_and_known_when_it_came() -> None:
-    (check,) = news.news.checks
+    check, _ = news.news.checks
     assert isinstance(check, Rows) and not check.blocking
     received = NOON - timedelta(minutes=5)
     file = {"guid": "3", "published_at": NOON + timedelta(seconds=1), "known_at": NOON + timedelta(seconds=1), "_timestamp": received}
     found = versions({}, {"guid": "2", "published_at": NOON + timedelta(minutes=4)}, file)
     assert found.filter(check.bad)["guid"].to_list() == ["3"]
     assert found.filter(pl.col("guid") == "3")["known_at"].to_list() == [received]
+
+
+def test_tickers_are_the_instruments_that_were_known_then() -> None:
+    """A mapping that is corrected later makes a version of the article, as it does of a trade; tickers that copies unite are all mapped."""
+    schema = NO_SYMBOLS.collect_schema()
+    later = NOON + timedelta(days=700)
+    mapped = [
+        {"symbol": "AAPL", "instrument_id": "OLD", "known_at": datetime(2000, 1, 3, tzinfo=UTC), "superseded_at": later},
+        {"symbol": "AAPL", "instrument_id": "NEW", "known_at": later, "superseded_at": None},
+        {"symbol": "FB", "instrument_id": "META", "known_at": datetime(2012, 5, 18, tzinfo=UTC), "superseded_at": None},
+    ]  # fmt: skip
+    same = {"source": "lean", "venue": "usa", "valid_from": date(2000, 1, 3)}
+    names = pl.LazyFrame([{c: (same | row).get(c) for c in schema} for row in mapped], schema=dict(schema))
+    copies = [COPY | {"tickers": ["aapl"]}, COPY | {"tickers": ["FB", "NONE"], "feeds": ["y"], "known_at": NOON + timedelta(hours=1)}]
+    curated = news.curate(pl.LazyFrame(copies, schema=KINDS), names).select(c.name for c in news.news.columns)
+    every = versioned(curated, news.news)  # the first copy's own version of `later` is over as it begins
+    found = every.filter(pl.col("superseded_at").is_null() | (pl.col("superseded_at") > pl.col("known_at"))).sort("known_at")
+    assert found.select("known_at", "instrument_ids").rows() == [
+        (NOON, ["OLD"]), (NOON + timedelta(hours=1), ["META", "OLD"]), (later, ["META", "NEW"]),
+    ]  # fmt: skip
+    unmapped = next(c for c in news.news.checks if isinstance(c, Rows) and c.name == "unmapped_ticker")
+    assert found.select(unmapped.bad).to_series().to_list() == [False, True, True]

@@ -24,7 +24,7 @@ class FolderObjects:
 
     def put(self, document: Document) -> None:
         path = self._folder / document.uri
-        if path.exists():
+        if path.exists() and path.read_bytes() == document.content:  # a damaged one is replaced
             return
         staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         try:

@@ -22,6 +22,7 @@ from quantlake.contract import (
     Vector,
 )
 from quantlake.datasets.alt import common
+from quantlake.datasets.reference import symbol_map
 
 SOURCE = Column("source", Text, "Publisher, lower case: `nasdaq`, `seeking_alpha`, `yahoo_finance`.")
 GUID = Column("guid", Text, "The publisher's own id of the article; its link where the feed has none.")
@@ -69,7 +70,7 @@ def complete(news: pl.DataFrame) -> pl.DataFrame:
 news = Table(
     __name__,
     of=raw,
-    looks_up=(common.SYMBOLS,),
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="An article, once, however many feeds carried it: changed text, further feeds or tickers are versions of its key.",
     owner="alt-data",
     key=KEY,
@@ -85,7 +86,7 @@ news = Table(
     checks=(common.IN_TIME, common.unmapped("tickers")),
 )
 
-UNITED = ("tickers", "feeds", "instrument_ids")
+UNITED = ("tickers", "feeds")
 FILLED = ("title", "url", "body", *(c.name for c in OBJECT_COLUMNS))
 HIDDEN = r"(?is)<!--.*?-->|<script\b.*?</script\s*>|<style\b.*?</style\s*>"
 BLOCK_TAG = r"(?i)</?(?:p|br|hr|div|section|h[1-6]|ul|ol|li|table|tr|td|th|blockquote|pre|img|figure)\b[^>]*>"
@@ -98,7 +99,7 @@ def curate(received: pl.LazyFrame, mapped: pl.LazyFrame) -> pl.LazyFrame:
     plain = received.with_columns(
         common.known_at(), plain_text("title"), plain_text("body"), pl.col("published_at").fill_null(pl.col("event_time"))
     )
-    return folded(common.with_instruments(plain, mapped, "tickers"))
+    return common.with_instruments(folded(plain), mapped, "tickers")
 
 
 def folded(copies: pl.LazyFrame) -> pl.LazyFrame:

@@ -7,6 +7,7 @@ import polars as pl
 
 from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Column, Rows, Stream, Table, Text, TextList, Timestamp
 from quantlake.datasets.alt import common
+from quantlake.datasets.reference import symbol_map
 
 KEY = ("source", "message_id")
 MESSAGE = (
@@ -51,7 +52,7 @@ def complete(messages: pl.DataFrame) -> pl.DataFrame:
 social = Table(
     __name__,
     of=raw,
-    looks_up=(common.SYMBOLS,),
+    looks_up=(symbol_map.LOOKED_UP,),
     doc="A social message, once: a changed text, sentiment or symbol is a version of its key.",
     owner="alt-data",
     key=KEY,
