@@ -70,12 +70,16 @@ def ingest(
     if source in polling.SOURCES:
         if config is None:
             raise QuantLakeError(f"what to ask {source} for stands in a file: quantlake ingest {source} --config FILE")
+        if symbols or url or rest_url:
+            raise QuantLakeError(f"--symbols, --url and --rest-url are for exchanges; what to ask {source} for, and where, stands in {config}")
         plan = polling.plan(source, config)
         send, trust = sending(platform(), plan.streams), trusting(ca_file)
         _resident(source, lambda say: polling.Poller(plan, send, platform().objects.put, say, trust), plan.told, seconds, as_json)
         return
     if config is not None:
         raise QuantLakeError(f"--config is for {', '.join(polling.SOURCES)}; of an exchange write --symbols and --channels")
+    if source not in live.NAMES:
+        raise QuantLakeError(f"no live feed of {source!r}; there are {', '.join((*live.NAMES, *polling.SOURCES))}")
     found = live.venue(source)
     wanted = live.wanted(found, symbols, live.channels(channels))
     stream = catalog().stream(STREAM)

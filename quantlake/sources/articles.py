@@ -70,6 +70,8 @@ def rfc822(text: str, where: str, name: str) -> datetime:
     """The time in UTC, of any offset; raises ``QuantLakeError``. The format: https://www.rfc-editor.org/rfc/rfc2822#section-3.3."""
     try:
         time = parsedate_to_datetime(text)
+        if text.rstrip().endswith("-0000"):  # UTC, of a machine that does not tell its zone
+            return time.replace(tzinfo=UTC)
         return require_offset(time, text, where, name)
     except (ValueError, OverflowError) as error:
         raise QuantLakeError(f"{where}: {name} is {text or None!r}; RFC 822 is expected: Wed, 26 Aug 2020 21:49:00 +0000") from error

@@ -26,6 +26,7 @@ from quantlake.contract import (
 )
 from quantlake.datasets.reference import common, filings, sec
 
+LATE_DAYS = 120  # a filing may be accepted long before the date that it is filed under: 86 days in recorded ones
 PERIOD = ("cik", "taxonomy", "concept", "unit", "start", "end")
 FACT = (
     sec.SOURCE,
@@ -82,7 +83,7 @@ facts = Table(
     fallback_key=("cik", "taxonomy", "concept", "unit", "end", "accn"),
     sort_by=(*PERIOD, "accn"),
     storage_partition="year",
-    looks_up=(Input(filings.filings, None, None, on="filed"),),
+    looks_up=(Input(filings.filings, -LATE_DAYS, 3),),
     views=(
         View(
             name="asof", per=PERIOD, newest=("known_at", "accn"), conflict=("value", "filed"),

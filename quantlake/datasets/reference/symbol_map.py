@@ -91,14 +91,15 @@ def with_instruments(rows: pl.LazyFrame, mapped: pl.LazyFrame, day: str = "parti
 
 
 def _steps(names: pl.DataFrame, mapped: pl.LazyFrame, day: str) -> pl.DataFrame:
-    """Since when (``at``) each of ``names`` was known to mean an instrument on its day; null: no longer."""
+    """Since when (``at``) each of ``names`` was known to mean an instrument on its day; null: no longer. Of two at once the later begun."""
+    place = [*OF, day]
     valid = (pl.col("valid_from") <= pl.col(day)) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > pl.col(day)))
     terms = mapped.select(*OF, "valid_from", "valid_to", "instrument_id", "known_at", "superseded_at")
     found = names.lazy().join(terms, on=list(OF)).filter(valid).collect()
-    begins = found.select(*OF, day, "instrument_id", at="known_at")
-    ends = found.filter(pl.col("superseded_at").is_not_null()).select(*OF, day, pl.lit(None, pl.String).alias("instrument_id"), at="superseded_at")
-    steps = pl.concat([begins, ends]).sort(*OF, day, "at", "instrument_id", nulls_last=True)
-    return steps.unique([*OF, day, "at"], keep="first", maintain_order=True)
+    times = pl.concat([found.select(*place, at=c) for c in ("known_at", "superseded_at")]).filter(pl.col("at").is_not_null()).unique()
+    then = (pl.col("known_at") <= pl.col("at")) & (pl.col("superseded_at").is_null() | (pl.col("superseded_at") > pl.col("at")))
+    known = times.join(found, on=place).filter(then).group_by(*place, "at").agg(pl.col("instrument_id").sort_by("valid_from").last())
+    return times.join(known, on=[*place, "at"], how="left")
 
 
 def with_their_instruments(rows: pl.LazyFrame, *of: pl.LazyFrame) -> pl.LazyFrame:

@@ -18,7 +18,7 @@ overlaps = Derived(
     many=True,
     doc="A mapping of a symbol and another one of it, both valid on some day.",
     owner="reference-data",
-    key=(*symbol_map.OF, "valid_from", "other_valid_from", "known_at"),
+    key=(*symbol_map.OF, "valid_from", "other_valid_from"),
     storage_partition="year",
     columns=(
         *(MAPPED[name] for name in (*symbol_map.OF, *TERMS)),

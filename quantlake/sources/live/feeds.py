@@ -17,7 +17,7 @@ from quantlake.datasets.alt import news
 from quantlake.sources.articles import sent
 from quantlake.sources.feeds import articles
 from quantlake.sources.live.client import encrypted
-from quantlake.sources.live.polling import Desk, Plan, Poll, Settings
+from quantlake.sources.live.polling import Desk, PartlyReadError, Plan, Poll, Settings
 from quantlake.sources.live.venue import Allowance
 
 ALLOWANCE = Allowance(20, 1.0)  # over all feeds; each server sees but its own
@@ -58,10 +58,10 @@ class Feed:
         await desk.document(self.url, self.read)
 
     def read(self, content: bytes) -> Iterator[tuple[Stream, pa.Table] | Document]:
-        """Its items as known now; then ``QuantLakeError`` for those that are refused, which do not keep the others back."""
+        """Its items as known now; then ``PartlyReadError`` for those that are refused, which do not keep the others back."""
         found = articles(content, self.url, self.source)
         refused = [item for item in found if isinstance(item, QuantLakeError)]
         yield from sent([item for item in found if not isinstance(item, QuantLakeError)], self.name, None, datetime.now(UTC))
         if refused:
             more = f" (and {len(refused) - SHOWN:,} more)" if len(refused) > SHOWN else ""
-            raise QuantLakeError(f"{'; '.join(map(str, refused[:SHOWN]))}{more}; the other {len(found) - len(refused):,} were read")
+            raise PartlyReadError(f"{'; '.join(map(str, refused[:SHOWN]))}{more}; the other {len(found) - len(refused):,} were read")

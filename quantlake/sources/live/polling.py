@@ -136,6 +136,10 @@ def plan(name: str, config: Path) -> Plan:
     return made
 
 
+class PartlyReadError(QuantLakeError):
+    """Some of a document's items are refused; all others were read, and asking again at once would change nothing."""
+
+
 class Poller:
     """Looks at all of a plan's documents; hands their new rows to ``send``, and what these name before to ``keep``, both of which may block."""
 
@@ -171,18 +175,21 @@ class Poller:
             return None
         rows, new = 0, 0
         named: list[Document] = []
-        for found in read(document.content):
-            if isinstance(found, Document):
-                named.append(found)
-                continue
-            stream, table = found
-            hashes = _hashes(stream, table)
-            fresh = table.filter(self._fresh(place or url, hashes).to_arrow())
-            if fresh.num_rows:
-                await self._deliver(stream, fresh, named)
-            named = []
-            self._remember(place or url, hashes)
-            rows, new = rows + table.num_rows, new + fresh.num_rows
+        try:
+            for found in read(document.content):
+                if isinstance(found, Document):
+                    named.append(found)
+                    continue
+                stream, table = found
+                hashes = _hashes(stream, table)
+                fresh = table.filter(self._fresh(place or url, hashes).to_arrow())
+                if fresh.num_rows:
+                    await self._deliver(stream, fresh, named)
+                named = []
+                self._remember(place or url, hashes)
+                rows, new = rows + table.num_rows, new + fresh.num_rows
+        except PartlyReadError as error:
+            self._teller.error(str(error))
         self._fetcher.keep(document)
         return rows, new
 
