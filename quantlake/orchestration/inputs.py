@@ -29,13 +29,16 @@ class Versions:
         self.of: dict[date, dict[str, str]] = {d: {} for d in dates}
         self.made: set[date] = set()
 
-    def add(self, read: Input, versions: Mapping[date, str], rows: pa.Table | None = None) -> None:
-        """``versions``: those of the input's own dates; ``rows``: those of ``deciding``."""
+    def add(self, read: Input, versions: Mapping[date, str], rows: pa.Table | None = None, held: Collection[date] | None = None) -> None:
+        """``versions``: those of the input's own dates; ``rows``: those of ``deciding``; ``held``: the dates with rows to build from, where
+        others have a version too (raw ones of dead letters alone)."""
+        if held is not None:
+            self.made |= {d for h in held for d in read.made(h)} & self.of.keys()
         for day, version in _versions_of(read, self._dates, versions, rows).items():
             before = self.of[day].get(read.dataset.path)  # a dataset may be read twice
             self.of[day][read.dataset.path] = version if before is None else f"{before} {version}".strip()
             own = version if read.by_row else something(versions.get(day, "")) if read.covers(day, day) else ""
-            if {"readers": version, "own": own, "none": ""}[read.makes]:
+            if held is None and {"readers": version, "own": own, "none": ""}[read.makes]:
                 self.made.add(day)
 
 

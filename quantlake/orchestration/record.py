@@ -84,19 +84,16 @@ def up_to_date(
     known = recorded(dataset, instance, dates)
     mine = {d: r for d, r in known.items() if r.timestamp >= since}
     if isinstance(dataset, Stream):
-        versions = _versions(dataset, mine, platform, instance)
+        versions = {o.partition: o.version for o in landed_outcomes(dataset, list(mine), platform)}
         return {d for d, r in mine.items() if d in versions and r.version == versions[d]} & set(dates)
     inputs = Versions(dates)
     for read in dataset.reads:
-        found: dict[date, str] = {}
-        if not read.by_row:
-            found = _versions(read.dataset, {n for d in dates for n in read.days(d)} if read.bounded else None, platform, instance)
-        inputs.add(read, found, deciding(read, platform))
+        days = {n for d in dates for n in read.days(d)} if read.bounded else None
+        if isinstance(read.dataset, Stream):
+            landed = landed_outcomes(read.dataset, None if days is None else list(days), platform)
+            inputs.add(read, {o.partition: o.version for o in landed}, deciding(read, platform), {o.partition for o in landed if o.rows})
+        else:
+            found = {} if read.by_row else {d: r.version for d, r in recorded(read.dataset, instance, days).items()}
+            inputs.add(read, found, deciding(read, platform))
     built = {d for d, r in mine.items() if d in inputs.of and r.built_from(inputs.of[d])}
     return built | {d for d in dates if d not in known and d not in inputs.made}
-
-
-def _versions(dataset: Dataset, dates: Collection[date] | None, platform: Platform, instance: dg.DagsterInstance) -> dict[date, str]:
-    if isinstance(dataset, Stream):
-        return {o.partition: o.version for o in landed_outcomes(dataset, None if dates is None else list(dates), platform)}
-    return {d: r.version for d, r in recorded(dataset, instance, dates).items()}

@@ -34,7 +34,7 @@ def test_the_audit_at_the_command_line() -> None:
         land(raw, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake)
         arrive(adapters, *(trade(DAY, n) for n in range(40, 45)))
         found = told(ql)
-        assert {p["topic"] for p in found} == {raw.topic, "market.exchange_messages.v1"}, "a topic that is not there yet has no log"
+        assert {p["topic"] for p in found} == {raw.topic, "market.exchange_messages.v1", "reference.symbol_map.v1"}, "a topic that is not there yet has no log"
         found = told(ql, "--topic", raw.topic)
         assert len(found) == raw.topic_partitions
         assert all(set(p) >= KEYS and not set(p) & DEEP and p["status"] == "live" and p["reason"] == "" for p in found)

@@ -40,7 +40,7 @@ def home(built: tuple[Commands, list[Outcome]]) -> Commands:
 def replayed_and_built(ql: Commands) -> list[Outcome]:
     """Builds in this process without Dagster, whose runs over 20 years of scattered dates take minutes."""
     said = ql.run("replay", str(recorded("reference/sec_edgar_json")), str(recorded("alt/sec_current_filings_atom"))).stdout
-    assert "HTML page" in said and "SEC company tickers" in said
+    assert "HTML page" in said and "reference.company_tickers.v1: 9,610 records" in said
     adapters = Adapters(Settings(home=ql.home))
     for stream in STREAMS:
         land(stream, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake)
