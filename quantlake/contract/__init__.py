@@ -9,7 +9,6 @@ from quantlake.contract.datasets import (
     Derived,
     EmbeddingIndex,
     FeatureView,
-    Input,
     Rollup,
     Stream,
     Table,
@@ -17,6 +16,7 @@ from quantlake.contract.datasets import (
 )
 from quantlake.contract.documents import OBJECT_COLUMNS, Document
 from quantlake.contract.errors import QuantLakeError
+from quantlake.contract.inputs import Input
 from quantlake.contract.sessions import Sessions
 from quantlake.contract.types import Boolean, Bytes, Date, Float, Integer, Price, Size, Text, TextList, Timestamp, Type, Vector
 

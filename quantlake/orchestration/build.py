@@ -215,7 +215,7 @@ def _read_inputs(
         # of the very rows read: a landing between two reads would be recorded as built from, and never be
         found = {} if read.by_row else fingerprints(stored, COORDINATES if isinstance(i, Stream) else i.stored_columns)
         rows = seen(read, stored)
-        decide = deciding(read, platform, stored)
+        decide = deciding(read, platform, stored, snapshot_id)
         versions.add(read, {d: f.hash for d, f in found.items()}, decide)
         snapshots[i.path] = snapshot_id
         if isinstance(i, Stream):

@@ -62,25 +62,26 @@ def made_by_rows(read: Input, held: Collection[date], rows: pa.Table | None) -> 
     return {d for h in held for d in read.made(h)}
 
 
-def deciding(read: Input, platform: Platform, stored: pa.Table | None = None) -> pa.Table | None:
-    """The rows by which dates are told apart, the latest ones; None where they are not needed. ``stored``: the table, where it was read.
+def deciding(read: Input, platform: Platform, stored: pa.Table | None = None, snapshot_id: int | None = None) -> pa.Table | None:
+    """The rows by which dates are told apart, the latest ones; None where they are not needed.
 
-    Of an input with ``editions``: the whole editions of files that have several, by the dates on which these have rows.
+    ``stored``: the table, where it was read already; ``snapshot_id``: as which it was. Of an input with ``editions``: the whole editions of files that have several, by the dates on which these have rows.
     """
     if read.editions:
-        return _editions(read, platform)
+        return _editions(read, platform, snapshot_id)
     if not read.by_row:
         return None
     return seen(replace(read, versions=False), platform.lake.read(read.dataset.spec) if stored is None else stored)
 
 
-def _editions(read: Input, platform: Platform) -> pa.Table:
-    wanted = [*editions.FILE, "file_records", "partition_date", "line_number", "item_index", "_timestamp", "_error_class", "_schema_id"]
+def _editions(read: Input, platform: Platform, snapshot_id: int | None) -> pa.Table:
+    counted = ["file_records", "source_records", "line_number", "item_index"]
+    wanted = [*editions.FILE, *counted, "partition_date", "_timestamp", "_error_class", "_schema_id"]
     held = {c.name for c in read.dataset.stored_columns}
-    rows = pl.DataFrame(platform.lake.read(read.dataset.spec, None, [c for c in wanted if c in held]))
+    rows = pl.DataFrame(platform.lake.read(read.dataset.spec, None, [c for c in wanted if c in held], snapshot_id=snapshot_id))
     rows = rows.filter(pl.col("_error_class").is_null() & pl.col("_schema_id").is_not_null())
     rows = rows.filter(pl.col("source_name").is_in(editions.several(rows).implode())).sort("_timestamp", maintain_order=True)
-    _, found = editions.across(rows.with_columns(source_records=pl.lit(None, pl.Int64)).lazy())
+    _, found = editions.across(rows.lazy())
     dates = rows.select("source_name", "partition_date").unique()
     return dates.join(found.select(*editions.FILE, "_edition"), on="source_name").sort("partition_date", "source_name", "_edition").to_arrow()
 

@@ -33,9 +33,10 @@ class Tables:
         """A table's rows in the contract's columns and types, read when collected.
 
         Shows what the table's SQL name does: raw rows without dead letters and their columns, the latest versions of curated rows
-        (``versions``: all, with ``superseded_at``; ``view``: a further view of the table, by name), derived, feature, rollup and embedding rows as they are. ``as_known_at`` (ISO
-        text or a time; UTC where it has no offset): the same as known then; derived and feature partitions that were not complete
-        then are computed when collected, a rollup shows its derived base's rows in the columns both have, an embedding is refused.
+        (``versions``: all, with ``superseded_at``; ``view``: a further view of the table, by name), derived, feature, rollup and
+        embedding rows as they are. ``as_known_at`` (ISO text or a time; UTC where it has no offset): the same as known then; derived
+        and feature partitions that were not complete then are computed when collected, a rollup shows its derived base's rows in the
+        columns both have, an embedding is refused.
 
         Filters on ``partition_date`` and selections of columns decide which files and columns of the lake are read, and which
         partitions are computed. A lake table stays at the snapshot it had when asked for; rollups and embeddings are read from

@@ -2,8 +2,9 @@
 
 Here: which view each SQL name is, and streaming answers. Not here: transports, output formats.
 Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters), ``..._versions`` (curated, all versions), further
-views of curated tables (``..._<view>``), ``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time, raw and curated rows are found by a
-predicate, derived and feature rows by ``as_known``; a rollup shows those of its columns that its derived base has.
+views of curated tables (``..._<view>``), ``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time,
+raw and curated rows are found by a predicate, derived and feature rows by ``as_known``; a rollup shows those of its columns that its
+derived base has.
 """
 
 import re
