@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import ssl
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ class Session:
     async def run(self) -> str:
         """Read it to its end; why it ended. Raises ``QuantLakeError`` where the exchange refuses what the first connection asks for."""
         self._stats.connections += 1
-        for work in (self._stopped(), self._silence(), self._subscribe(), self._ask()):
+        for work in (self._stopped, self._silence, self._subscribe, self._ask):
             self._start(work)
         try:
             await self._read()
@@ -132,7 +132,7 @@ class Session:
                 self._syncing[symbol] = time.monotonic()
                 await self._send(self._feed.venue.resubscribe(symbol))
 
-        self._start(later())
+        self._start(later)
 
     async def _snapshot(self, symbol: str) -> None:
         """Ask for a snapshot by REST, and again where it does not reach the updates."""
@@ -199,12 +199,12 @@ class Session:
 
     def _end(self, fatal: QuantLakeError | None, why: str = "") -> None:
         self._fatal, self._why = self._fatal or fatal, self._why or why
-        self._start(self._socket.close())
+        self._start(self._socket.close)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        async def guarded() -> None:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def guarded() -> None:  # makes the work itself: a task cancelled before its first step would leave it never awaited
             try:
-                await work
+                await work()
             except RefusedError as error:
                 self._heed(Notice("refused", str(error)))
 
