@@ -83,7 +83,7 @@ def discover(extra: Iterable[str] = ()) -> Catalog:
                 other = sys.modules[found[value.path].module].__file__
                 raise QuantLakeError(f"two datasets are {value.path}: {other} and {module.__file__}; rename one of the files")
             found[value.path] = value
-            views = [f"table {value.spec.sql_name}_{view.name}" for view in value.views] if isinstance(value, Table) else []
+            views = [f"table {value.spec.sql_name}_{view}" for view in value.views_besides]
             topic = [f"topic {value.topic}"] if isinstance(value, Stream) else []
             for name in (f"table {value.spec.sql_name}", *views, *topic):
                 if name in taken:
@@ -148,4 +148,7 @@ def _ordered(found: dict[str, Dataset]) -> list[Dataset]:
 
     for path in sorted(found):
         visit(found[path])
+    for dataset in found.values():
+        if dataset.stands and not isinstance(found.get(dataset.stands.by), Table):
+            raise QuantLakeError(f"the rows of {dataset.path} stand by {dataset.stands.by}, which is no curated table that is loaded")
     return list(done.values())

@@ -19,6 +19,7 @@ from quantlake.contract.columns import Column, StoragePartition, TableSpec
 from quantlake.contract.errors import QuantLakeError
 from quantlake.contract.inputs import Input
 from quantlake.contract.sessions import Sessions
+from quantlake.contract.standing import Standing
 from quantlake.contract.types import Bytes, Date, Integer, Text, Timestamp
 
 Build = Callable[..., pl.LazyFrame]
@@ -67,7 +68,8 @@ class View:
 class Dataset:
     """What all kinds share. ``module`` is the defining module's ``__name__``; ``doc`` says what one row is.
 
-    ``max_lag`` bounds how old its last materialization may be where no ``sessions`` say when the next one is due.
+    ``max_lag`` bounds how old its last materialization may be where no ``sessions`` say when the next one is due. ``stands``: by which
+    curated table some of its rows do not stand; views show those that do, and what is built from it is given all.
     """
 
     layer: ClassVar[str]
@@ -80,6 +82,7 @@ class Dataset:
     checks: tuple[Check, ...] = ()
     storage_partition: StoragePartition = "day"
     max_lag: timedelta = timedelta(days=4)
+    stands: Standing | None = None
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.columns]
@@ -97,6 +100,10 @@ class Dataset:
             raise QuantLakeError(f"{self.path}: every dataset has the column partition_date; add PARTITION_DATE")
         if next(c for c in self.columns if c.name == "partition_date").type is not Date:
             raise QuantLakeError(f"{self.path}: partition_date is no date; add PARTITION_DATE")
+        if self.stands and not isinstance(self, Table | Derived):
+            raise QuantLakeError(f"{self.path}: stands is for curated and derived tables")
+        if self.stands and (absent := self.stands.columns - set(names)):
+            raise QuantLakeError(f"{self.path}: its rows stand by {sorted(absent)}, which are no columns")
         if self.max_lag < timedelta(minutes=1):
             raise QuantLakeError(f"{self.path}: max_lag is {self.max_lag}; Dagster judges no lag below a minute")
 
@@ -145,6 +152,11 @@ class Dataset:
     @property
     def spec(self) -> TableSpec:
         return TableSpec(self.layer, self.family, self.name, self.stored_columns, self.storage_partition, self.key, self.doc)
+
+    @property
+    def views_besides(self) -> tuple[str, ...]:
+        """The names of what SQL shows of it besides its own view (``<sql name>_<view>``)."""
+        return ("versions",) if self.stands else ()
 
     @property
     def rejected_spec(self) -> TableSpec:
@@ -254,6 +266,8 @@ class Table(Built):
         for view in self.views:
             if missing := {*view.per, *view.newest, *(view.conflict or ())} - names:
                 raise QuantLakeError(f"{self.path}: its view {view.name} names {sorted(missing)}, which are no columns")
+        if self.views and self.stands:
+            raise QuantLakeError(f"{self.path}: it has further views, and rows that may not stand: one or the other")
         if self.ended_by is not None and self.ended_by not in names:
             raise QuantLakeError(f"{self.path}: ended_by names {self.ended_by!r}, which is no column")
         for stream in self.streams:
@@ -276,6 +290,10 @@ class Table(Built):
     def reads(self) -> tuple[Input, ...]:
         streams = (Input(s, -s.spill_days, s.spill_days, editions=self.by_file(s), makes="readers") for s in self.streams)
         return (*streams, *(replace(i, makes="none") for i in self.looks_up))
+
+    @property
+    def views_besides(self) -> tuple[str, ...]:
+        return ("versions", *(view.name for view in self.views))
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:

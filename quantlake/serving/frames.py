@@ -13,6 +13,7 @@ from polars.io.plugins import register_io_source
 
 from quantlake.contract import Built, Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, View
 from quantlake.contract.catalog import Catalog
+from quantlake.contract.standing import told
 from quantlake.contract.versions import across, arrived_then, known_then, latest, viewed
 from quantlake.ports import Platform
 from quantlake.serving.as_known import AsKnown, base_of, moment
@@ -34,7 +35,7 @@ class Tables:
 
         Shows what the table's SQL name does: raw rows without dead letters and their columns, the latest versions of curated rows
         (``versions``: all, with ``superseded_at``; ``view``: a further view of the table, by name), derived, feature, rollup and
-        embedding rows as they are. ``as_known_at`` (ISO text or a time; UTC where it has no offset): the same as known then; derived
+        embedding rows as they are; of a chain's rows those that stand. ``as_known_at`` (ISO text or a time; UTC where it has no offset): the same as known then; derived
         and feature partitions that were not complete then are computed when collected, a rollup shows its derived base's rows in the
         columns both have, an embedding is refused.
 
@@ -44,10 +45,17 @@ class Tables:
         """
         dataset = self._catalog[path]
         then = None if as_known_at is None else moment(as_known_at)
-        if versions and not isinstance(dataset, Table):
-            raise QuantLakeError(f"{path} has no versions: only curated tables keep them")
+        if versions and "versions" not in dataset.views_besides:
+            raise QuantLakeError(f"{path} has no versions: only curated tables keep them, and those whose rows may not stand")
         if view is not None and (versions or not isinstance(dataset, Table)):
             raise QuantLakeError(f"{path} has no view {view!r}: a view is of a curated table, and not of all versions")
+        rows = self._rows(dataset, then, versions=versions, view=view)
+        if not dataset.stands:
+            return rows
+        rows = told(rows, dataset.stands, self._rows(self._catalog[dataset.stands.by], then))
+        return rows if versions else rows.filter(pl.col(dataset.stands.name))
+
+    def _rows(self, dataset: Dataset, then: datetime | None, *, versions: bool = False, view: str | None = None) -> pl.LazyFrame:
         if isinstance(dataset, Stream):
             rows = self._platform.lake.scan(dataset.spec).filter(pl.col("_error_class").is_null())
             rows = rows.drop("_error_class", "_error", "_value")

@@ -1,8 +1,8 @@
 """SQL over every table, by DuckDB on the tables' own files.
 
 Here: which view each SQL name is, and streaming answers. Not here: transports, output formats.
-Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters), ``..._versions`` (curated, all versions), further
-views of curated tables (``..._<view>``), ``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time,
+Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters; those that stand), ``..._versions`` (curated, all
+versions; derived whose rows may not stand, all rows), further views of curated tables (``..._<view>``), ``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time,
 raw and curated rows are found by a predicate, derived and feature rows by ``as_known``; a rollup shows those of its columns that its
 derived base has.
 """
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, TableSpec
 from quantlake.contract.catalog import Catalog
+from quantlake.contract.standing import told_sql
 from quantlake.contract.versions import across_sql, arrived_then_sql, known_then_sql, latest_sql, viewed_sql
 from quantlake.ports import Files, Platform
 from quantlake.serving.as_known import AsKnown, base_of
@@ -63,7 +64,7 @@ class QueryService:
         names = ["deadletters"]
         for d in self._catalog.datasets:
             names.append(d.spec.sql_name)
-            names += [f"{d.spec.sql_name}_{view}" for view in ("versions", *(v.name for v in d.views))] if isinstance(d, Table) else []
+            names += [f"{d.spec.sql_name}_{view}" for view in d.views_besides]
             names += [] if isinstance(d, Stream) else [d.rejected_spec.sql_name]
         return sorted(names)
 
@@ -79,25 +80,27 @@ class QueryService:
             if rejected is not None:
                 connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {self._files(connection, rejected.rejected_spec)}")
             return  # an unknown name is DuckDB's to report, with its suggestions
-        if moment is not None and not isinstance(dataset, Stream | Table):
-            connection.execute(f"CREATE VIEW {name} AS {self._as_known(connection, dataset, moment)}")
-            return
-        if isinstance(dataset, Rollup | EmbeddingIndex):
+        if moment is None and isinstance(dataset, Rollup | EmbeddingIndex):
             store = self._platform.olap if isinstance(dataset, Rollup) else self._platform.vectors
             connection.register(name, store.read(dataset.spec))
             return
-        connection.execute(f"CREATE VIEW {name} AS {self._select(connection, dataset, moment, view)}")
+        rows = self._select(connection, dataset, moment, view)
+        if dataset.stands:
+            by = self._catalog[dataset.stands.by]
+            rows = told_sql(f"({rows})", dataset.stands, f"({self._select(connection, by, moment, '')})")
+            rows = rows if view == "versions" else f'SELECT * FROM ({rows}) WHERE "{dataset.stands.name}"'
+        connection.execute(f"CREATE VIEW {name} AS {rows}")
 
     def _named(self, name: str) -> tuple[Dataset | None, str]:
         """The dataset of an SQL name, and which view of it: "" its own, ``versions``, or one of the contract's."""
         found = self._catalog.by_sql_name
         if name in found:
             return found[name], ""
-        tables = (d for d in self._catalog.datasets if isinstance(d, Table) and name.startswith(f"{d.spec.sql_name}_"))
-        named = ((d, name.removeprefix(f"{d.spec.sql_name}_")) for d in tables)
-        return next(((d, v) for d, v in named if v == "versions" or v in {view.name for view in d.views}), (None, ""))
+        return next(((d, v) for d in self._catalog.datasets for v in d.views_besides if name == f"{d.spec.sql_name}_{v}"), (None, ""))
 
     def _select(self, connection: "DuckDBPyConnection", dataset: Dataset, moment: datetime | None, view: str) -> str:
+        if moment is not None and not isinstance(dataset, Stream | Table):
+            return self._as_known(connection, dataset, moment)
         source = self._files(connection, dataset.spec)
         if isinstance(dataset, Stream):
             known = f" AND {arrived_then_sql(moment)}" if moment else ""

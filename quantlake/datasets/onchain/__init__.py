@@ -1,0 +1,1 @@
+"""Datasets of this family; the file name is the dataset's name."""

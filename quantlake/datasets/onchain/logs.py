@@ -1,0 +1,67 @@
+"""Logs: what contracts told of, in the order of their block.
+
+Here: what a log is, and that a whole block's are all there. Not here: what logs mean (token_transfers.py, dex_swaps.py).
+"""
+
+import polars as pl
+
+from quantlake.contract import Column, Input, Integer, Rows, Stream, Table, Text, TextList
+from quantlake.datasets.onchain import blocks, common, receipts
+
+COLUMNS = (
+    *common.BLOCK,
+    Column("log_index", Integer, "Place in its block, from 0.", minimum=0),
+    Column("transaction_hash", Text, "Its transaction's hash, lower case."),
+    Column("transaction_index", Integer, "Its transaction's place in the block, from 0.", minimum=0),
+    Column("address", Text, "The contract that told it, lower case."),
+    Column("topics", TextList, "Up to four words of 32 bytes, as hex; the first says which event it is, but of anonymous ones."),
+    Column("data", Text, "The rest of the event, as hex; `0x` where none."),
+)
+
+raw = Stream(
+    __name__,
+    doc="A log as received.",
+    owner=common.OWNER,
+    topic="onchain.logs.v1",
+    topic_partitions=2,
+    message_key="block_hash",
+    first_date=common.GENESIS,
+    columns=(*COLUMNS, *common.RECEIVED),
+    key=("chain_id", "block_hash", "log_index"),
+)
+
+
+@raw.fill
+def complete(logs: pl.DataFrame) -> pl.DataFrame:
+    return common.completed(logs)
+
+
+logs = Table(
+    __name__,
+    of=raw,
+    looks_up=(Input(blocks.blocks), Input(receipts.receipts)),
+    doc="A log of a block, once.",
+    owner=common.OWNER,
+    key=("chain_id", "block_hash", "log_index"),
+    sort_by=("chain_id", "block_number", "block_hash", "log_index"),
+    columns=(*COLUMNS, *common.RECEIVED, *common.curated("`log_missing` (all receipts of its block are there, and not all logs)")),
+    stands=common.STANDS,
+    checks=(
+        Rows(
+            "log_index_contiguous", pl.col("flags").list.contains("log_missing"), "of whole blocks whose logs are not all there",
+            ("block_number", "block_hash", "log_index"), quarantine=True, most=0.1,
+        ),
+    ),
+)  # fmt: skip
+
+
+@logs.build
+def curate(received: pl.LazyFrame, blocks: pl.LazyFrame, receipts: pl.LazyFrame) -> pl.LazyFrame:
+    of_block = ["chain_id", "block_hash"]
+    done = receipts.group_by(of_block).agg(_done=pl.col("transaction_index").n_unique())
+    whole = blocks.join(done, on=of_block).filter(pl.col("_done") == pl.col("transaction_count")).select(*of_block, _whole=True).unique()
+    place = pl.col("log_index")
+    missing = (place.n_unique() != place.max() + 1).over(of_block)
+    found = received.join(whole, on=of_block, how="left", maintain_order="left")
+    flags = common.flagged({"log_missing": pl.col("_whole").fill_null(False) & missing})
+    return found.with_columns(flags=flags, instrument_id=pl.lit(None, pl.String)).drop("_whole")
