@@ -1,0 +1,215 @@
+"""Values as documents of a chain write them, checked and read column by column.
+
+Here: hex of a fixed or any length, whole numbers of up to 256 bits, lists of words; each found wrong is named by record and member. Not here: which
+members a kind of record has (rows.py, etl.py, parity.py).
+
+Hex is that of the JSON-RPC interface (https://ethereum.org/en/developers/docs/apis/json-rpc/#hex-encoding). Hashes, addresses and data become lower case.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from quantlake.contract import QuantLakeError
+
+SHOWN = 60  # characters of what was found
+LARGEST = str(2**256 - 1)
+LAST_SECOND = 253_402_300_799  # of the year 9999
+AMOUNT_DIGITS = 64  # hex digits of 256 bits
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a value is written: a pattern of all of it, and for people."""
+
+    pattern: str
+    said: str
+
+
+def _bytes(number: int, name: str) -> Form:
+    return Form(rf"(?i)^0x[0-9a-f]{{{2 * number}}}$", f"{name} (0x and {2 * number} hex digits)")
+
+
+HASH, ADDRESS, WORD, BLOOM = _bytes(32, "a hash"), _bytes(20, "an address"), _bytes(32, "a word"), _bytes(256, "a bloom filter")
+SELECTOR = _bytes(4, "a selector")
+DATA = Form(r"(?i)^0x([0-9a-f]{2})*$", "data (0x and pairs of hex digits)")
+HEX = Form(r"(?i)^0x[0-9a-f]+$", "a hex quantity, such as 0x1f")
+DIGITS = Form(r"^[0-9]+$", "a whole number")
+EITHER = Form(r"(?i)^(0x[0-9a-f]+|[0-9]+)$", "a whole number, or one as hex")
+
+
+class Item(NamedTuple):
+    """A record of a file: where it stands for people, its document's number from 1, its own in that from 0, and what it is."""
+
+    where: str
+    line: int
+    number: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of one kind: ``member`` gives one member of all of them as text (null: absent), ``listed`` as lists of text.
+
+    ``numbers`` is how their numbers are written.
+    """
+
+    member: Callable[[str], pl.Series]
+    listed: Callable[[str], pl.Series]
+    where: Callable[[int], str]
+    height: int
+    numbers: Form
+
+    def text(self, name: str, form: Form, *, null: bool = False) -> pl.Series:
+        """Hex, in lower case."""
+        return self._checked(name, form, null).str.to_lowercase()
+
+    def amount(self, name: str, *, null: bool = False) -> pl.Series:
+        """Whole numbers of up to 256 bits as decimal text."""
+        found = self._checked(name, self.numbers, null)
+        decimal, too_large = decimals(found)
+        self._refuse(too_large, name, found, "is beyond 256 bits")
+        return decimal
+
+    def integer(self, name: str, *, null: bool = False) -> pl.Series:
+        """Whole numbers of 63 bits and a sign that is never there."""
+        found = self._checked(name, self.numbers, null)
+        whole = decimals(found)[0].cast(pl.Int64, strict=False)
+        self._refuse(whole.is_null() & found.is_not_null(), name, found, "is beyond 64 bits")
+        return whole
+
+    def time(self, name: str, *, null: bool = False) -> pl.Series:
+        """Seconds since 1970 as UTC times."""
+        seconds = self.integer(name, null=null)
+        self._refuse(seconds > LAST_SECOND, name, seconds, "is no time before the year 10000")
+        return (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
+
+    def words(self, name: str, most: int, form: Form, *, null: bool = False) -> pl.Series:
+        """Lists of up to so many texts of one form, in lower case."""
+        found = self.listed(name)
+        if not null:
+            self._refuse(found.is_null(), name, found, f"is missing; it must be a list, each {form.said}")
+        wrong = found.list.eval(~pl.element().str.contains(form.pattern)).list.any() | (found.list.len() > most)
+        self._refuse(wrong, name, found.list.join(","), f"is not a list of up to {most}, each {form.said}")
+        return found.list.eval(pl.element().str.to_lowercase())
+
+    def plain(self, name: str) -> pl.Series:
+        """Any text; null where it is empty."""
+        found = self.member(name)
+        return found.set(found == "", None)
+
+    def _checked(self, name: str, form: Form, null: bool) -> pl.Series:
+        found = self.member(name)
+        if not null:
+            self._refuse(found.is_null(), name, found, f"is missing; it must be {form.said}")
+        self._refuse(~found.str.contains(form.pattern), name, found, f"is not {form.said}")
+        return found
+
+    def _refuse(self, wrong: pl.Series, name: str, found: pl.Series, why: str) -> None:
+        for row in wrong.fill_null(False).arg_true().head(1):
+            shown = "" if found[row] is None else f" {str(found[row])[:SHOWN]!r}"
+            raise QuantLakeError(f"{self.where(row)}: {name}{shown} {why}")
+
+
+def of_objects(items: Sequence[Item], numbers: Form) -> Records:
+    """Records that are JSON objects. Raises ``QuantLakeError`` for one that is none, and for members that are no text, number or list of text."""
+    for item in items:
+        if not isinstance(item.value, dict):
+            raise QuantLakeError(f"{item.where} is {str(item.value)[:SHOWN]!r}, not an object")
+    return Records(partial(_texts, items), partial(_lists, items), lambda row: items[row].where, len(items), numbers)
+
+
+def within(records: Iterable[Item], member: str, called: str, same: Mapping[str, str] | None = None) -> list[Item]:
+    """The items of a list in each record, in order, numbered through within its document.
+
+    ``same``: members of an item that must be what a member of its record is, if they are there. Raises ``QuantLakeError`` where they are not, and
+    for a record that has no such list.
+    """
+    found: list[Item] = []
+    line, number = 0, 0
+    for record in records:
+        listed = _list(record, member)
+        number = number if record.line == line else 0
+        line = record.line
+        items = [Item(f"{record.where} {called} {place}", line, number + place, value) for place, value in enumerate(listed)]
+        for item in items:
+            _require_same(item, record, same or {})
+        found += items
+        number += len(listed)
+    return found
+
+
+def counts(records: Iterable[Item], member: str) -> list[int]:
+    """How many items a list in each record has."""
+    return [len(_list(record, member)) for record in records]
+
+
+def placed(items: Sequence[Item]) -> dict[str, pl.Series]:
+    """``line_number`` and ``item_index``."""
+    return {
+        "line_number": pl.Series([item.line for item in items], dtype=pl.Int64),
+        "item_index": pl.Series([item.number for item in items], dtype=pl.Int64),
+    }
+
+
+def _list(record: Item, member: str) -> list[Any]:
+    listed = record.value.get(member)
+    if not isinstance(listed, list):
+        raise QuantLakeError(f"{record.where}: {member} is {str(listed)[:SHOWN]!r}, not a list")
+    return listed
+
+
+def _require_same(item: Item, record: Item, same: Mapping[str, str]) -> None:
+    if not isinstance(item.value, dict):
+        return
+    for name, of_record in same.items():
+        found, expected = item.value.get(name), record.value.get(of_record)
+        if found is not None and str(found).lower() != str(expected).lower():
+            raise QuantLakeError(f"{item.where}: {name} {str(found)[:SHOWN]!r} is not that of what it is in, {str(expected)[:SHOWN]!r}")
+
+
+def decimals(numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Checked numbers, decimal or hex, as decimal text without leading zeros, and whether each is beyond 256 bits (its text is null then)."""
+    digits = pl.Series([_plain(n) if n is not None else None for n in numbers], dtype=pl.String)
+    length = digits.str.len_bytes()
+    too_large = (length > len(LARGEST)) | ((length == len(LARGEST)) & (digits > LARGEST))
+    return digits.set(too_large.fill_null(False), None), too_large
+
+
+def _plain(number: str) -> str:
+    if number[:2].lower() != "0x":
+        return number.lstrip("0") or "0"
+    digits = number[2:].lstrip("0")
+    return str(int(digits or "0", 16)) if len(digits) <= AMOUNT_DIGITS else LARGEST + "0"
+
+
+def _texts(items: Sequence[Item], name: str) -> pl.Series:
+    values = [item.value.get(name) for item in items]
+    try:
+        return pl.Series(name, values, dtype=pl.String, strict=True)
+    except (TypeError, UnicodeEncodeError):
+        return pl.Series(name, [_text(name, item.where, value) for item, value in zip(items, values, strict=True)], dtype=pl.String)
+
+
+def _text(name: str, where: str, value: Any) -> str | None:
+    """Text as it is, whole numbers as decimal text."""
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, str | None):
+        raise QuantLakeError(f"{where}: {name} is {str(value)[:SHOWN]!r}, which is neither text nor a whole number")
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise QuantLakeError(f"{where}: {name} has half of a character") from None
+    return value
+
+
+def _lists(items: Sequence[Item], name: str) -> pl.Series:
+    values = [item.value.get(name) for item in items]
+    for item, value in zip(items, values, strict=True):
+        if not isinstance(value, list | None) or not all(isinstance(part, str | int) and _text(name, item.where, part) for part in value or ()):
+            raise QuantLakeError(f"{item.where}: {name} is {str(value)[:SHOWN]!r}, not a list of texts or whole numbers")
+    return pl.Series(name, [None if v is None else [str(part) for part in v] for v in values], dtype=pl.List(pl.String))
