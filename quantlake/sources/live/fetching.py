@@ -102,7 +102,7 @@ class Fetcher:
         if answer.status_code != TOO_MANY and answer.status_code < SERVERS_FAULT:
             self._note_move(url, answer)
             return answer, "", None
-        wait = _seconds(answer.headers.get("Retry-After"))
+        wait = retry_after(answer.headers.get("Retry-After"))
         if wait is None and answer.status_code == TOO_MANY:
             wait = TOO_MANY_SECONDS
         if wait is not None and not self._apart:
@@ -138,7 +138,7 @@ async def _require_encrypted(request: "httpx.Request") -> None:
     encrypted(str(request.url), "https", "http")  # also where a redirect leads
 
 
-def _seconds(header: str | None) -> float | None:
+def retry_after(header: str | None) -> float | None:
     """``Retry-After``: seconds, or a date (https://www.rfc-editor.org/rfc/rfc9110#name-retry-after)."""
     try:
         wait = float(header) if header else None

@@ -32,6 +32,7 @@ class Tuning:
     steady_seconds: float = 30.0  # a connection of that age was a good one: the next attempt waits as the first
     resync_seconds: float = 5.0  # between two snapshots of a symbol
     ping_seconds: float = 20.0
+    look_seconds: float = 3.0  # between two looks at a chain's newest block, at most
 
 
 class Rate:

@@ -1,16 +1,16 @@
 """A resident client that asks: each document after its time, what is new in it to Kafka, from start to stop.
 
-Here: which such sources there are, asking in turns, sending rows until they are acknowledged and only once. Not here: requests
-(fetching.py), what a document is and says (a module a source).
+Here: which such sources there are, asking in turns, sending each row only once. Not here: requests (fetching.py), sending until it is
+acknowledged (outbox.py), what a document is and says (a module a source).
 """
 
 import asyncio
 import importlib
 import ssl
-import time
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,16 +19,15 @@ import pyarrow as pa
 
 from quantlake.contract import Document, QuantLakeError, Stream
 from quantlake.sources.importers import Read
-from quantlake.sources.live.delivery import started
 from quantlake.sources.live.fetching import Fetcher, GoneError
 from quantlake.sources.live.limits import Backoff, Rate, Tuning, unless
+from quantlake.sources.live.outbox import Outbox, Send
 from quantlake.sources.live.stats import AskedStats, Teller
 from quantlake.sources.live.venue import Allowance
 
 SOURCES = {"edgar": "quantlake.sources.live.edgar", "feeds": "quantlake.sources.live.feeds"}
 """By the name that ``quantlake ingest`` takes: a module with ``plan(settings: Settings) -> Plan``."""
 SEEN_ROWS = 100_000  # a place's newest rows that are remembered, as 8 bytes each
-Send = Callable[[Stream, pa.Table], int]
 Keep = Callable[[Document], None]
 
 
@@ -146,13 +145,11 @@ class Poller:
     def __init__(
         self, plan: Plan, send: Send, keep: Keep, say: Callable[[str], None], trust: ssl.SSLContext, tuning: Tuning | None = None
     ) -> None:
-        self._plan, self._send, self._keep, self._trust, self._tuning = plan, send, keep, trust, tuning or Tuning()
+        self._plan, self._keep, self._trust, self._tuning = plan, keep, trust, tuning or Tuning()
         self.stats = AskedStats()
         self._teller = Teller(self.stats, say)
+        self._outbox = Outbox(send, self._teller, self._tuning)
         self._seen: dict[str, pl.Series] = {}
-        self._turn = asyncio.Lock()
-        self._abandon = asyncio.Event()
-        self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``, then until what was read is delivered or given up (``stats.lost``)."""
@@ -161,12 +158,12 @@ class Poller:
             await asyncio.gather(*(self._poll(poll, stop) for poll in self._plan.polls))
         finally:
             stop.set()
-            await self._settle()
+            await self._outbox.settle()
             await self._fetcher.close()
 
     def abandon(self) -> None:
         """End without waiting for the broker."""
-        self._abandon.set()
+        self._outbox.abandon()
 
     async def document(self, url: str, read: Callable[[bytes], Read], place: str = "") -> tuple[int, int] | None:
         """See ``Desk``."""
@@ -184,7 +181,7 @@ class Poller:
                 hashes = _hashes(stream, table)
                 fresh = table.filter(self._fresh(place or url, hashes).to_arrow())
                 if fresh.num_rows:
-                    await self._deliver(stream, fresh, named)
+                    await self._outbox.deliver([(stream, fresh)], partial(self._kept, named))
                 named = []
                 self._remember(place or url, hashes)
                 rows, new = rows + table.num_rows, new + fresh.num_rows
@@ -209,52 +206,9 @@ class Poller:
                 self._teller.error(f"{poll.name}: {error}; looked at again in {wait:.1f} s")
             await unless(stop, asyncio.sleep(wait))
 
-    async def _deliver(self, stream: Stream, rows: pa.Table, named: Sequence[Document]) -> None:
-        """Send until it is acknowledged; goes on behind a look that is cut short by the stop."""
-        task = asyncio.ensure_future(self._attempts(stream, rows, named))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-        await asyncio.shield(task)
-
-    async def _attempts(self, stream: Stream, rows: pa.Table, named: Sequence[Document]) -> None:
-        stats, read = self.stats, time.time_ns()
-        stats.messages += rows.num_rows
-        stats.oldest = min(stats.oldest or read, read)
-        backoff = Backoff(self._tuning.first_delay, self._tuning.longest_delay / 12)
-
-        def work() -> None:
-            for document in named:
-                self._keep(document)
-            self._send(stream, rows)
-
-        async with self._turn:
-            while error := await started(work):
-                if not isinstance(error, QuantLakeError):
-                    raise error
-                stats.retries += 1
-                if not stats.trouble:
-                    self._teller.error(f"not delivered, and tried until it is: {error}")
-                stats.trouble = str(error)
-                await asyncio.sleep(backoff.next())
-        stats.acknowledged += rows.num_rows
-        stats.acknowledged_to = read
-        if stats.trouble:
-            self._teller.say("the broker takes messages again")
-            stats.trouble = ""
-        if stats.messages == stats.acknowledged:
-            stats.oldest = None
-
-    async def _settle(self) -> None:
-        """What is being sent may end within ``grace_seconds``, unless it is abandoned."""
-        if self._sending:
-            given_up = asyncio.ensure_future(self._abandon.wait())
-            pending = asyncio.gather(*self._sending, return_exceptions=True)
-            both: set[asyncio.Future[Any]] = {pending, given_up}
-            await asyncio.wait(both, timeout=self._tuning.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
-            given_up.cancel()
-            pending.cancel()
-            await asyncio.gather(given_up, pending, return_exceptions=True)
-        self.stats.lost = self.stats.messages - self.stats.acknowledged
+    def _kept(self, named: Sequence[Document]) -> None:
+        for document in named:
+            self._keep(document)
 
     def _fresh(self, place: str, hashes: pl.Series) -> pl.Series:
         seen = self._seen.get(place)

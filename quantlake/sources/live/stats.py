@@ -66,6 +66,26 @@ class AskedStats(Stats):
         return f"{self.requests:,} requests, {self.unchanged:,} unchanged, {self.errors:,} errors"
 
 
+@dataclass
+class ChainStats(AskedStats):
+    """Of a client that follows a chain: ``blocks`` were sent, up to the height ``tip``, where the nodes are at ``head``.
+
+    ``reorganisations``: times that the chain lost blocks, ``deepest`` of them at most.
+    """
+
+    chain_id: int | None = None
+    blocks: int = 0
+    tip: int | None = None
+    head: int | None = None
+    reorganisations: int = 0
+    deepest: int = 0
+
+    @property
+    def state(self) -> str:
+        at = "no block yet" if self.tip is None else f"block {self.tip:,} of {self.head:,}"
+        return f"{at}, {self.blocks:,} blocks, {self.reorganisations:,} reorganisations, {self.requests:,} requests, {self.errors:,} errors"
+
+
 def _time(nanoseconds: int | None) -> str | None:
     return None if nanoseconds is None else datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat().replace("+00:00", "Z")
 
