@@ -63,6 +63,11 @@ def calls(place: Place, receipts: bool) -> list[Call]:
     return [block, Call(RECEIPTS, (where,))] if receipts else [block]
 
 
+def is_hash(where: str) -> bool:
+    """Whether it names a block by its hash, else by height or tag."""
+    return len(where) == len("0x") + 64
+
+
 def header(block: Any) -> Header:
     """Raises ``LookupError``, ``TypeError`` or ``ValueError`` where it is no block."""
     moment = datetime.fromtimestamp(int(block["timestamp"], 16), UTC)
@@ -80,7 +85,7 @@ def decoded(replies: Sequence[Reply], seen: Seen) -> Found:
             if call.method == RECEIPT:
                 single[where] = answer
             else:
-                (listed if call.method == RECEIPTS else answered)[int(where, 16) if len(where) < len("0x") + 64 else where] = answer
+                (listed if call.method == RECEIPTS else answered)[where if is_hash(where) else int(where, 16)] = answer
     found, whole = Found(), []
     for place, block in answered.items():
         try:

@@ -147,13 +147,13 @@ class Client:
 
     async def _fill(self, heights: range, chain: Chain) -> None:
         """All blocks of a range, in order; several windows are asked for and read at a time."""
-        left = deque(heights[n : n + WINDOW_BLOCKS] for n in range(0, len(heights), WINDOW_BLOCKS))
         ahead: deque[Window] = deque()
         with self._decoder.many(len(heights)):
             try:
-                while left or ahead:
-                    while left and len(ahead) < WINDOWS_AHEAD:
-                        ahead.append(self._asked(left.popleft()))
+                while heights or ahead:
+                    while heights and len(ahead) < WINDOWS_AHEAD:
+                        ahead.append(self._asked(heights[:WINDOW_BLOCKS]))
+                        heights = heights[WINDOW_BLOCKS:]
                     await self._take(ahead.popleft(), chain)
             finally:
                 for window in ahead:
@@ -193,9 +193,8 @@ class Client:
         try:
             found = await self._fetcher.blocks(places, live=True, attempts=ATTEMPTS)
             run = _headers(found)
-            while linked(run) and not self._chain.follows(run[0]):
-                self._within_depth(run[0].number - 1)
-                found += await self._fetcher.blocks([run[0].parent], live=True, attempts=ATTEMPTS)
+            if linked(run):
+                found += await self._before(run[0])
                 run = _headers(found)
         except LackingError as error:
             self._teller.error(str(error))
@@ -204,6 +203,19 @@ class Client:
             return False
         await self._send(self._chain.take(run), found, live=True)
         return True
+
+    async def _before(self, oldest: Header) -> list[Found]:
+        """The blocks between the chain and one that may not follow it, found by walking back by parents' hashes."""
+        missing: deque[Place] = deque()
+        while not self._chain.follows(oldest):
+            self._within_depth(oldest.number - 1)
+            missing.appendleft(oldest.parent)
+            _, oldest = await self._fetcher.header(oldest.parent, ATTEMPTS)
+        found: list[Found] = []
+        while missing:
+            window = [missing.popleft() for _ in range(min(WINDOW_BLOCKS, len(missing)))]
+            found += await self._fetcher.blocks(window, live=True, attempts=ATTEMPTS)
+        return found
 
     def _within_depth(self, number: int) -> None:
         """Raises ``DeepError`` where another block than the chain's at this height would take back too many."""

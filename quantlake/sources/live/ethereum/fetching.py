@@ -5,9 +5,10 @@ Here: which calls, what follows from each lack, one by one where a node has no l
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 
 from quantlake.contract import QuantLakeError
-from quantlake.sources.live.ethereum.blocks import BY_NUMBER, RECEIPT, Found, Lack, Place, Seen, calls, header
+from quantlake.sources.live.ethereum.blocks import BY_HASH, BY_NUMBER, RECEIPT, Found, Lack, Place, Seen, calls, header, is_hash
 from quantlake.sources.live.ethereum.chain import Header
 from quantlake.sources.live.ethereum.nodes import Node, Nodes, UnavailableError
 from quantlake.sources.live.ethereum.rpc import Call, Refusal, Reply
@@ -25,12 +26,13 @@ class Fetcher:
     def __init__(self, nodes: Nodes, decode: Decode) -> None:
         self._nodes, self._decode = nodes, decode
 
-    async def header(self, where: str = "latest") -> tuple[Node, Header]:
-        """The header of a height (hex) or tag, and the node that gave it."""
-        while True:
+    async def header(self, where: str = "latest", attempts: int | None = None) -> tuple[Node, Header]:
+        """The header of a height (hex), hash or tag, and the node that gave it. Raises ``LackingError`` after so many attempts."""
+        for _ in repeat(None) if attempts is None else repeat(None, attempts):
             node = await self._nodes.pick()
             if (found := await self.header_of(node, where)) is not None:
                 return node, found
+        raise LackingError(f"no node has block {where}")
 
     async def finalized(self, node: Node) -> int | None:
         """The height up to which a node calls blocks final; None: it does not say."""
@@ -46,16 +48,16 @@ class Fetcher:
             return None
 
     async def header_of(self, node: Node, where: str) -> Header | None:
-        """What a node has at a height (hex) or for a tag; None: it has nothing, or it fails, which is noted."""
+        """What a node has for a height (hex), hash or tag; None: it has nothing, or it fails, which is noted."""
         try:
-            found = await self._nodes.result(node, Call(BY_NUMBER, (where, False)))
+            found = await self._nodes.result(node, Call(BY_HASH if is_hash(where) else BY_NUMBER, (where, False)))
             if isinstance(found, Refusal):
-                raise UnavailableError(f"{where} block: {found.words} ({found.code})")
+                raise UnavailableError(f"block {where}: {found.words} ({found.code})")
             return header(found)
         except UnavailableError as error:
             self._nodes.failed(node, str(error), error.wait)
         except (LookupError, TypeError, ValueError, AttributeError):
-            self._nodes.failed(node, f"it has no {where} block")
+            self._nodes.failed(node, f"it has no block {where}")
         return None
 
     async def blocks(self, places: Sequence[Place], live: bool, attempts: int | None = None) -> list[Found]:

@@ -20,7 +20,7 @@ from quantlake.sources.live.ethereum.chain import Change
 SOURCE = "ethereum"
 STREAMS = (transactions.raw, receipts.raw, logs.raw, blocks.raw)
 """In the order in which they are sent: where a block is, all of it is."""
-SCHEMA = pl.Schema({"block_number": pl.Int64, "block_hash": pl.String, "block_timestamp": pl.Datetime("us", "UTC"), "finalized_number": pl.Int64})
+SCHEMA = {"block_number": pl.Int64(), "block_hash": pl.String(), "block_timestamp": pl.Datetime("us", "UTC"), "finalized_number": pl.Int64()}
 Object = Mapping[str, Any]
 Whole = tuple[Object, Sequence[Object]]
 """A block with its transactions, and its receipts with their logs, as JSON-RPC has them."""
