@@ -21,12 +21,14 @@ from rich.text import Text
 
 from quantlake.cli import show
 from quantlake.contract import QuantLakeError, Stream
+from quantlake.datasets.onchain.common import FINAL_DEPTH
 from quantlake.wiring import Adapters, catalog, embedded_broker, platform
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from quantlake.ports import Broker
+    from quantlake.sources.live.ethereum.known import Known
     from quantlake.sources.live.stats import Stats
 
 STREAM = "market/exchange_messages"
@@ -48,12 +50,17 @@ class Resident(Protocol):
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="binance, coinbase or kraken; edgar or feeds with --config.")],
+    source: Annotated[str, typer.Argument(help="binance, coinbase or kraken; edgar or feeds with --config; ethereum with --rpc.")],
     symbols: Annotated[str, typer.Option(help="BTC-USD,ETH-USD: base and quote, whatever the exchange's own spelling.")] = "",
     channels: Annotated[str, typer.Option(help="Of trades,ticker,book; default all.")] = "trades,ticker,book",
     url: Annotated[str | None, typer.Option(help="The websocket's address, wss://host[:port]; default the exchange's public one.")] = None,
     rest_url: Annotated[str | None, typer.Option(help="The REST interface's, https://host[:port] (binance: book snapshots).")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of a source that is asked (edgar, feeds): what of it, how often, as whom.")] = None,
+    rpc: Annotated[list[str] | None, typer.Option(help="A chain's node, https://host[:port]/path; may be repeated: the first that works is asked.")] = None,
+    from_block: Annotated[int | None, typer.Option(min=0, help="Of a chain: fill what is missing from this height on; default: go on where it ended.")] = None,
+    to_block: Annotated[int | None, typer.Option(min=0, help="Of a chain: end at this height; default: follow the newest block.")] = None,
+    chain_id: Annotated[int | None, typer.Option(min=1, help="Refuse nodes of another chain than this (EIP-155); default: the nodes' own.")] = None,
+    reorg_depth: Annotated[int, typer.Option(min=1, help="How many blocks a chain may take back; so old, a block is history.")] = FINAL_DEPTH,
     ca_file: Annotated[Path | None, typer.Option(help="PEM file of the authorities to trust instead of the system's.")] = None,
     seconds: Annotated[float | None, typer.Option("--for", min=0.1, help="End after so many seconds; default: go on until Ctrl-C or SIGTERM.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="At the end, one object instead of a line.")] = False,
@@ -61,8 +68,13 @@ def ingest(
     """Receive an exchange's public messages, or what a source publishes, and send each to Kafka as it came; at the end deliver the rest.
 
     A connection that ends or falls silent is opened again; a gap in a book asks for a new snapshot; a document is asked for again after its
-    time, and what is new in it sent. Exit 1 if anything could not be delivered.
+    time, and what is new in it sent; a chain is followed block by block, whatever it takes back. Exit 1 if anything could not be delivered.
     """
+    if source == "ethereum":
+        _chain(rpc or [], (from_block, to_block), chain_id, reorg_depth, ca_file, seconds, as_json)
+        return
+    if rpc or from_block is not None or to_block is not None or chain_id is not None:
+        raise QuantLakeError("--rpc, --from-block, --to-block and --chain-id are for chains: quantlake ingest ethereum --rpc https://host/path")
     from quantlake.sources.live import polling
     from quantlake.sources.live import venue as live
     from quantlake.sources.live.client import Client, trusting
@@ -89,6 +101,40 @@ def ingest(
         source, lambda say: Client(found, wanted, lambda rows: sends(stream, rows), say, url=url, rest_url=rest_url, ca_file=ca_file),
         told, seconds, as_json,
     )  # fmt: skip
+
+
+def _chain(
+    urls: Sequence[str], heights: tuple[int | None, int | None], chain_id: int | None, depth: int, ca_file: Path | None, seconds: float | None, as_json: bool
+) -> None:
+    """Follow a chain. Its nodes' addresses may hold keys: they are told by host alone."""
+    from quantlake.sources.live.client import trusting
+    from quantlake.sources.live.ethereum.client import SENT, Client, Wanted
+    from quantlake.sources.live.ethereum.nodes import shown
+
+    first, last = heights
+    if not urls:
+        raise QuantLakeError("which node to ask is missing: quantlake ingest ethereum --rpc https://host[:port]/path")
+    if last is not None and (first is None or first > last):
+        raise QuantLakeError(f"--to-block {last} needs a --from-block that is no greater")
+    told = {"rpc": [shown(url) for url in urls], "from_block": first, "to_block": last}
+    wanted = Wanted(urls, first, last, chain_id, depth, processes=os.cpu_count() or 1)
+    send, trust = sending(platform(), SENT), trusting(ca_file)
+    _resident("ethereum", lambda say: Client(wanted, lambda chain: _known(chain, depth), send, say, trust), told, seconds, as_json)
+
+
+def _known(chain_id: int, depth: int) -> "Known":
+    """What the home has of a chain, with all that was sent of it: what Kafka still has is landed first."""
+    from quantlake.datasets.onchain import chain_status
+    from quantlake.landing.land import land
+    from quantlake.orchestration.assets import report_landing
+    from quantlake.orchestration.instance import open_instance
+    from quantlake.sources.live.ethereum.known import known
+
+    adapters = platform()
+    with open_instance(adapters.settings.dagster_home) as instance:
+        report = report_landing(instance, adapters, (chain_status.raw,))
+        land(chain_status.raw, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report)
+    return known(adapters.lake, chain_id, depth)
 
 
 def _resident(

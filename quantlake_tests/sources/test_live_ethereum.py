@@ -1,100 +1,13 @@
 """A chain followed from a loopback node: what is sent is the chain, and what it was before each reorganisation is told in order."""
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
-from quantlake.contract import QuantLakeError, Stream
-from quantlake.contract.wire import wire_arrow
-from quantlake.sources.live.client import trusting
-from quantlake.sources.live.ethereum.client import SENT, Client, DeepError, Wanted
-from quantlake.sources.live.ethereum.known import NOTHING, Known
-from quantlake.sources.live.limits import Tuning
-from quantlake_tests.sources.chains import Simulated
-from quantlake_tests.sources.rpc_server import Answer, RpcServer
-
-FAST = Tuning(first_delay=0.02, longest_delay=0.1, grace_seconds=1.0, look_seconds=0.02)
-TRUST = trusting(None)
-
-
-class Run:
-    """A client; what it sent and said, and what a home has of it."""
-
-    def __init__(self, *servers: RpcServer | str, known: Known = NOTHING, **wanted: Any) -> None:
-        self.sent: list[tuple[str, pa.Table]] = []
-        self.said: list[str] = []
-        self.latest: dict[int, str | None] = {}
-        self.blocks: set[str | None] = set()
-        self.refusals = 0
-        urls = [s if isinstance(s, str) else s.url for s in servers]
-        self.client = Client(Wanted(urls, **wanted), lambda _: known, self.send, self.said.append, TRUST, FAST)
-
-    def send(self, stream: Stream, rows: pa.Table) -> int:
-        if self.refusals:
-            self.refusals -= 1
-            raise QuantLakeError("the broker is away")
-        if stream.name == "chain_status":
-            assert set(rows["block_hash"].to_pylist()) <= self.blocks | {None}, "a canonical hash before its block"
-            self.latest |= dict(zip(rows["block_number"].to_pylist(), rows["block_hash"].to_pylist(), strict=True))
-        if stream.name == "blocks":
-            self.blocks |= set(rows["hash"].to_pylist())
-        self.sent.append((stream.name, rows))
-        return rows.num_rows
-
-    def rows(self, name: str) -> pl.DataFrame:
-        empty = next(wire_arrow(s).empty_table() for s in SENT if s.name == name)
-        return pl.DataFrame(pl.from_arrow(pa.concat_tables([empty, *(rows for stream, rows in self.sent if stream == name)])))
-
-    @property
-    def chain(self) -> dict[int, str]:
-        """As the rows of chain_status leave it."""
-        return {number: own for number, own in sorted(self.latest.items()) if own}
-
-    @property
-    def known(self) -> Known:
-        """What a home has that landed all of it."""
-        return Known(pl.Series(list(self.chain), dtype=pl.Int64), tuple(self.chain.items())[-129:])
-
-    def until(self, holds: Callable[[], object], seconds: float = 20) -> "Run":
-        async def run() -> None:
-            stop = asyncio.Event()
-            running = asyncio.ensure_future(self.client.run(stop))
-            deadline = time.monotonic() + seconds
-            while not holds() and not running.done():
-                assert time.monotonic() < deadline, (self.chain, self.said)
-                await asyncio.sleep(0.005)
-            stop.set()
-            await running
-
-        asyncio.run(run())
-        return self
-
-    def through(self, server: RpcServer, *steps: Callable[[], object]) -> "Run":
-        """Until it has the server's chain after each step."""
-        left = list(steps)
-
-        def holds() -> bool:
-            if self.chain != {n: own for n, own in server.chain.hashes.items() if n >= min(self.chain, default=0)}:
-                return False
-            if not left:
-                return True
-            with server.lock:
-                left.pop(0)()
-            return False
-
-        return self.until(holds)
-
-
-@contextmanager
-def node(blocks: int = 10, **simulated: Any) -> Iterator[RpcServer]:
-    with RpcServer(Simulated(**simulated).grow(blocks)) as server:
-        yield server
+from quantlake.sources.live.ethereum.client import DeepError
+from quantlake_tests.sources.chain_runs import Run, node
 
 
 def told(run: Run, since: int) -> list[tuple[int, str | None]]:
@@ -168,3 +81,97 @@ def test_a_reorganisation_across_midnight_is_of_the_date_on_which_it_was_seen() 
     rows = run.rows("chain_status")
     assert (rows["partition_date"] == rows["observed_at"].dt.date()).all()
     assert run.chain == server.chain.hashes
+
+
+def test_a_range_is_filled_as_history_and_the_newest_blocks_are_live() -> None:
+    with node(100) as server:
+        run = Run(server, first=105).through(server)
+    rows = run.rows("transactions").join(run.rows("chain_status").select("block_hash", "observed_at", status=pl.col("known_at_source")), on="block_hash")
+    history = rows.filter(pl.col("block_number") <= 199 - 64)
+    assert (history["known_at"] == history["block_timestamp"]).all() and (history["observed_at"] == history["block_timestamp"]).all()
+    assert history["known_at_source"].unique().to_list() == history["status"].unique().to_list() == ["block"]
+    live = rows.filter(pl.col("block_number") > 199 - 64)
+    assert (live["known_at"] > live["block_timestamp"] + timedelta(days=1)).all() and live["status"].unique().to_list() == ["receive"]
+    assert run.rows("chain_status")["block_number"].to_list() == list(range(105, 200))
+
+
+def test_a_range_ends_at_its_last_height_and_only_what_is_missing_is_asked_for() -> None:
+    with node(60) as server:
+        whole = Run(server, first=100, last=140).until(lambda: False)
+        assert whole.chain == {n: own for n, own in server.chain.hashes.items() if n <= 140}
+        wider = whole.known
+        asked = len(server.asked)
+        assert not Run(server, known=wider, first=100, last=140).until(lambda: False).sent
+        left = replace(wider, heights=wider.heights.filter(~wider.heights.is_in([110, 111, 112, 120])))
+        more = Run(server, known=left, first=100, last=145).until(lambda: False)
+    assert sorted(more.chain) == [110, 111, 112, 120, *range(141, 146)]
+    assert sum(1 for name, _ in server.asked[asked:] if name == "eth_getBlockReceipts") == 9
+
+
+def test_a_backfill_that_was_cut_off_goes_on_where_it_was() -> None:
+    with node(160) as server:
+        cut = Run(server, first=100, last=250)
+        cut.until(lambda: len(cut.chain) >= 40)
+        rest = Run(server, known=cut.known, first=100, last=250).until(lambda: False)
+    assert 40 <= len(cut.chain) < 151
+    assert cut.chain | rest.chain == {n: own for n, own in server.chain.hashes.items() if n <= 250}
+    assert not cut.chain.keys() & rest.chain.keys()
+    sent = [n for run in (cut, rest) for n in run.rows("blocks")["block_number"].to_list()]
+    assert set(sent) == set(range(100, 251)) and len(sent) - len(set(sent)) <= 8  # a window whose blocks were sent, and not yet their heights
+
+
+@pytest.mark.parametrize(("depth", "blocks", "grown"), [(0, 0, 0), (0, 0, 5), (2, 1, 0), (3, 10, 0), (64, 140, 0)])
+def test_a_reorganisation_while_nobody_looked_is_found(depth: int, blocks: int, grown: int) -> None:
+    with node(70) as server:
+        before = Run(server, first=100).through(server)
+        server.chain.reorganise(depth, blocks, "b")
+        server.chain.grow(grown)
+        after = Run(server, known=before.known)
+        after.latest = dict(before.latest)
+        after.through(server)
+    fork = 170 - depth
+    new = [(n, own) for n, own in server.chain.hashes.items() if n >= fork]
+    assert told(after, 0) == [*new, *((n, None) for n in range(fork + blocks + grown, 170))]
+    replaced = after.rows("chain_status").filter(pl.col("block_number") < 170)
+    assert set(replaced["known_at_source"]) <= {"receive"}
+
+
+def test_blocks_after_a_height_that_had_none_are_not_known_before_that() -> None:
+    with node(70) as server:
+        before = Run(server, first=100).through(server, lambda: server.chain.reorganise(3, 1, "b"))
+        known = before.known
+        assert (max(before.chain), known.gone) == (167, 169)
+        server.chain.grow(100)
+        after = Run(server, known=known)
+        after.until(lambda: max(after.chain, default=0) == server.chain.head)
+    sources = dict(after.rows("chain_status").select("block_number", "known_at_source").iter_rows())
+    assert sources[168] == sources[169] == "receive"
+    assert sources[200] == "block"
+
+
+def test_a_node_that_is_behind_takes_nothing_back() -> None:
+    with node(80) as server:
+        run = Run(server, first=100)
+        whole = server.chain
+
+        def behind() -> None:
+            server.chain = whole.copy()
+            server.chain.chain = whole.chain[:70]
+
+        def far_behind() -> None:
+            server.chain.chain = whole.chain[:5]
+
+        run.through(server)
+        behind()
+        again = Run(server, known=run.known)
+        again.until(lambda: server.count("eth_getBlockByNumber") > 30)
+        far_behind()
+        further = Run(server, known=run.known)
+        further.until(lambda: any("it is 75 blocks behind" in said for said in further.said))
+    assert not again.sent and not further.sent
+
+
+def test_finalized_heights_are_told_with_the_newest_blocks() -> None:
+    with node(80) as server:
+        run = Run(server).through(server, lambda: server.chain.grow(1))
+    assert run.rows("chain_status")["finalized_number"].to_list() == [179 - 64] * 2

@@ -33,7 +33,7 @@ class Chain:
 
     def __init__(self, kept: int, known: Iterable[tuple[int, str]] = ()) -> None:
         self._kept = kept
-        self._hashes = dict(sorted(known))
+        self._hashes = dict(sorted(known)[-kept:])
 
     @property
     def tip(self) -> int | None:

@@ -36,6 +36,7 @@ WINDOWS_AHEAD = 6  # asked for before the first of them is sent
 LIVE_BLOCKS = 16
 ATTEMPTS = 3  # then the newest block is asked for again: what is missing may be the chain's no more
 FINALIZED_SECONDS = 30.0
+STALE_SECONDS = 30.0
 LOOKS, LEAST_SECONDS = 4, 0.1  # at the head, in the time from one block to the next
 
 
@@ -83,6 +84,7 @@ class Client:
         self._finalized: int | None = None
         self._finalized_at = -FINALIZED_SECONDS
         self._pause = self._tuning.look_seconds
+        self._new_at = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``, or the last height that is wanted; then until what was read is delivered or given up (``stats.lost``).
@@ -143,6 +145,7 @@ class Client:
             if following <= history:
                 await self._fill(range(following, history + 1), self._chain)
             elif not await self._look(node, head, following):
+                await self._stale(node, head)
                 await asyncio.sleep(self._pause)
 
     async def _fill(self, heights: range, chain: Chain) -> None:
@@ -161,7 +164,7 @@ class Client:
                 await asyncio.gather(*(window.found for window in ahead), return_exceptions=True)
 
     def _asked(self, heights: range) -> Window:
-        live = self._live(heights[-1])
+        live = self._live(heights)
         return Window(heights, live, asyncio.ensure_future(self._fetcher.blocks(heights, live)))
 
     async def _take(self, window: Window, chain: Chain) -> None:
@@ -199,7 +202,7 @@ class Client:
         except LackingError as error:
             self._teller.error(str(error))
             return False
-        if not linked(run) or (self._chain.depth_of(run[0].number) and await self._contradicted(run[-1])):
+        if not linked(run) or (self._chain.depth_of(run[0].number) and await self._contradicted()):
             return False
         await self._send(self._chain.take(run), found, live=True)
         return True
@@ -226,16 +229,28 @@ class Client:
                 "if they are, start again with a greater --reorg-depth"
             )
 
-    async def _contradicted(self, new: Header) -> bool:
-        """Whether another node has the chain's own tip still, and more blocks than the one that has ``new``: that one is left alone then."""
+    async def _contradicted(self) -> bool:
+        """Whether another node has the chain's own tip still, and more blocks than the one that is asked: that one is left alone then."""
         assert self._chain.tip is not None
         tip, node = self._chain.tip, await self._nodes.pick()
+        there = await self._fetcher.header_of(node, "latest")
         for other in self._nodes.others(node):
             head, own = await self._fetcher.header_of(other, "latest"), await self._fetcher.header_of(other, hex(tip))
-            if head and own and head.number > new.number and own.hash == self._chain.hash_at(tip):
-                self._nodes.failed(node, f"it is on another branch, {new.number:,} high, than {other.shown} at {head.number:,}")
+            if there and head and own and head.number > there.number and own.hash == self._chain.hash_at(tip):
+                self._nodes.failed(node, f"it is on another branch, {there.number:,} high, than {other.shown} at {head.number:,}")
                 return True
         return False
+
+    async def _stale(self, node: Node, head: Header) -> None:
+        """Where nothing new came for long, leave a node alone that has fewer blocks than another."""
+        if time.monotonic() - self._new_at < STALE_SECONDS:
+            return
+        self._new_at = time.monotonic()
+        for other in self._nodes.others(node):
+            newest = await self._fetcher.header_of(other, "latest")
+            if newest and newest.number > head.number:
+                self._nodes.failed(node, f"it has had no new block after {head.number:,} for {STALE_SECONDS:g} s, and {other.shown} has {newest.number:,}")
+                return
 
     async def _send(self, change: Change, found: Sequence[Found], live: bool) -> None:
         """The rows of blocks, and when these are acknowledged, that they are the chain's."""
@@ -244,6 +259,7 @@ class Client:
             self.stats.deepest = max(self.stats.deepest, change.depth)
             self._teller.say(f"{change.depth} blocks from {change.headers[0].number:,} on are no longer the chain's")
         self._gone = max(self._gone, *change.gone, -1)
+        self._new_at = time.monotonic()
         assert self.stats.chain_id is not None
         told = status(change, origin(self.stats.chain_id, datetime.now(UTC), live), self._finalized if live else None)
         rows = [(stream, pa.concat_tables([f.rows[stream.path] for f in found])) for stream in STREAMS]
@@ -252,9 +268,9 @@ class Client:
         self.stats.blocks += len(change.headers)
         self.stats.tip = max(change.headers[-1].number, self._chain.tip or 0)
 
-    def _live(self, number: int) -> bool:
-        """Whether a block is known when it is received: it is new, or its height was told to have none, which it must not precede."""
-        return number <= self._gone or number > (self.stats.head or 0) - self._wanted.depth
+    def _live(self, heights: range) -> bool:
+        """Whether blocks are known when they are received: they are new, or were told not to be there, which they must not precede."""
+        return heights[0] <= self._gone or heights[-1] > (self.stats.head or 0) - self._wanted.depth
 
     def _last(self, number: int) -> int:
         return number if self._wanted.last is None else min(number, self._wanted.last)

@@ -53,7 +53,10 @@ class Fetcher:
             found = await self._nodes.result(node, Call(BY_HASH if is_hash(where) else BY_NUMBER, (where, False)))
             if isinstance(found, Refusal):
                 raise UnavailableError(f"block {where}: {found.words} ({found.code})")
-            return header(found)
+            own = header(found)
+            if is_hash(where) and own.hash != where:
+                raise UnavailableError(f"block {where}: {own.hash} was answered")
+            return own
         except UnavailableError as error:
             self._nodes.failed(node, str(error), error.wait)
         except (LookupError, TypeError, ValueError, AttributeError):

@@ -85,7 +85,7 @@ def _usable(url: str) -> str:
 
 
 class Nodes:
-    """The nodes, the first one preferred; to be closed. Raises ``QuantLakeError`` where an address cannot be used."""
+    """The nodes, of which one is asked until it fails, the first one first; to be closed. Raises ``QuantLakeError`` where an address cannot be used."""
 
     def __init__(
         self, urls: Sequence[str], chain_id: int | None, trust: ssl.SSLContext, teller: Teller, stats: AskedStats, tuning: Tuning
@@ -112,7 +112,7 @@ class Nodes:
         return chosen.chain_id
 
     async def pick(self) -> Node:
-        """The first that is not to be left alone; waits until there is one. Raises ``QuantLakeError`` where one is of another chain."""
+        """The one to ask: the first that is not to be left alone; waits until there is one. Raises ``QuantLakeError`` where one is of another chain."""
         while True:
             node = min(self._nodes, key=lambda n: max(n.free_at - time.monotonic(), 0.0))
             if (wait := node.free_at - time.monotonic()) > 0:
@@ -126,7 +126,8 @@ class Nodes:
         return [n for n in self._nodes if n is not node and n.chain_id is not None and n.free_at <= now]
 
     def failed(self, node: Node, why: str, wait: float | None = None) -> None:
-        """Leave it alone for a while, longer each time, or as long as it wants."""
+        """Leave it alone for a while, longer each time, or as long as it wants; and ask the others first from now on."""
+        self._nodes.sort(key=lambda n: n is node)
         now = time.monotonic()
         if wait is not None or node.free_at <= now:  # requests that were under way together count once
             node.free_at = now + (node.backoff.next() if wait is None else wait)

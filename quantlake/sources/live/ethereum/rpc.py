@@ -60,8 +60,8 @@ class Reply:
             found = json.loads(self.body)
         except (ValueError, RecursionError):
             return [Refusal(0, f"no JSON: {self.body[:60]!r}")] * len(self.calls)
-        if isinstance(found, dict) and len(self.calls) > 1:
-            return [_refusal(found.get("error"), every=True)] * len(self.calls)
+        if isinstance(found, dict) and (len(self.calls) > 1 or ("error" in found and found.get("id") is None)):
+            return [_refusal(found.get("error"), every=len(self.calls) > 1)] * len(self.calls)
         said: dict[Any, Any] = {}
         for one in found if isinstance(found, list) else [found]:
             if isinstance(one, dict):
