@@ -42,8 +42,8 @@ def by_hand(rows: list[Any], said: list[Any]) -> list[tuple[bool, bool]]:
     for chain, height, hash_ in rows:
         at = [s for s in said if s[0] == chain and s[1] == height]
         stands = not at or (hash_ is not None and at[0][2] == hash_)
-        finals = [s[3] for s in said if s[0] == chain and s[3] is not None]
-        tops = [s[1] for s in said if s[0] == chain]
+        finals = [s[3] for s in said if s[0] == chain and s[2] and s[3] is not None]
+        tops = [s[1] for s in said if s[0] == chain and s[2]]
         final = max(finals) if finals else max(tops) - 2 if tops else None
         found.append((stands, stands and height is not None and final is not None and height <= final))
     return found
