@@ -39,6 +39,7 @@ DATA = Form(r"(?i)^0x([0-9a-f]{2})*$", "data (0x and pairs of hex digits)")
 HEX = Form(r"(?i)^0x[0-9a-f]+$", "a hex quantity, such as 0x1f")
 DIGITS = Form(r"^[0-9]+$", "a whole number")
 EITHER = Form(r"(?i)^(0x[0-9a-f]+|[0-9]+)$", "a whole number, or one as hex")
+BOOLEAN = Form(r"(?i)^(true|false)$", "true or false")
 
 
 class Item(NamedTuple):
@@ -71,47 +72,51 @@ class Records:
         """Whole numbers of up to 256 bits as decimal text."""
         found = self._checked(name, self.numbers, null)
         decimal, too_large = decimals(found)
-        self._refuse(too_large, name, found, "is beyond 256 bits")
+        self.refuse(too_large, name, found, "is beyond 256 bits")
         return decimal
 
     def integer(self, name: str, *, null: bool = False) -> pl.Series:
         """Whole numbers of 63 bits and a sign that is never there."""
         found = self._checked(name, self.numbers, null)
         whole = decimals(found)[0].cast(pl.Int64, strict=False)
-        self._refuse(whole.is_null() & found.is_not_null(), name, found, "is beyond 64 bits")
+        self.refuse(whole.is_null() & found.is_not_null(), name, found, "is beyond 64 bits")
         return whole
 
     def time(self, name: str, *, null: bool = False) -> pl.Series:
         """Seconds since 1970 as UTC times."""
         seconds = self.integer(name, null=null)
-        self._refuse(seconds > LAST_SECOND, name, seconds, "is no time before the year 10000")
+        self.refuse(seconds > LAST_SECOND, name, seconds, "is no time before the year 10000")
         return (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
 
     def words(self, name: str, most: int, form: Form, *, null: bool = False) -> pl.Series:
         """Lists of up to so many texts of one form, in lower case."""
         found = self.listed(name)
         if not null:
-            self._refuse(found.is_null(), name, found, f"is missing; it must be a list, each {form.said}")
+            self.refuse(found.is_null(), name, found, f"is missing; it must be a list, each {form.said}")
         wrong = found.list.eval(~pl.element().str.contains(form.pattern)).list.any() | (found.list.len() > most)
-        self._refuse(wrong, name, found.list.join(","), f"is not a list of up to {most}, each {form.said}")
+        self.refuse(wrong, name, found.list.join(","), f"is not a list of up to {most}, each {form.said}")
         return found.list.eval(pl.element().str.to_lowercase())
+
+    def boolean(self, name: str) -> pl.Series:
+        return self._checked(name, BOOLEAN, False).str.to_lowercase() == "true"
 
     def plain(self, name: str) -> pl.Series:
         """Any text; null where it is empty."""
         found = self.member(name)
         return found.set(found == "", None)
 
-    def _checked(self, name: str, form: Form, null: bool) -> pl.Series:
-        found = self.member(name)
-        if not null:
-            self._refuse(found.is_null(), name, found, f"is missing; it must be {form.said}")
-        self._refuse(~found.str.contains(form.pattern), name, found, f"is not {form.said}")
-        return found
-
-    def _refuse(self, wrong: pl.Series, name: str, found: pl.Series, why: str) -> None:
+    def refuse(self, wrong: pl.Series, name: str, found: pl.Series, why: str) -> None:
+        """Raises ``QuantLakeError`` for the first record of which ``wrong`` is true, showing what its member is."""
         for row in wrong.fill_null(False).arg_true().head(1):
             shown = "" if found[row] is None else f" {str(found[row])[:SHOWN]!r}"
             raise QuantLakeError(f"{self.where(row)}: {name}{shown} {why}")
+
+    def _checked(self, name: str, form: Form, null: bool) -> pl.Series:
+        found = self.member(name)
+        if not null:
+            self.refuse(found.is_null(), name, found, f"is missing; it must be {form.said}")
+        self.refuse(~found.str.contains(form.pattern), name, found, f"is not {form.said}")
+        return found
 
 
 def of_objects(items: Sequence[Item], numbers: Form) -> Records:
@@ -195,11 +200,11 @@ def _texts(items: Sequence[Item], name: str) -> pl.Series:
 
 
 def _text(name: str, where: str, value: Any) -> str | None:
-    """Text as it is, whole numbers as decimal text."""
-    if type(value) is int:
-        return str(value)
+    """Text as it is, whole numbers as decimal text, true and false as such."""
+    if isinstance(value, int):
+        return str(value).lower()
     if not isinstance(value, str | None):
-        raise QuantLakeError(f"{where}: {name} is {str(value)[:SHOWN]!r}, which is neither text nor a whole number")
+        raise QuantLakeError(f"{where}: {name} is {str(value)[:SHOWN]!r}, which is neither text nor a whole number nor true or false")
     try:
         (value or "").encode()
     except UnicodeEncodeError:
