@@ -1,22 +1,32 @@
 """What the Ethereum virtual machine's data mean: words of 32 bytes, amounts, events, code. Pure functions over frames.
 
-Here: decoding. Not here: datasets, formats of files, asking nodes.
+Here: decoding. Not here: datasets, formats of files, asking nodes. Importing this costs nothing: what needs numba is imported when it is
+called.
 """
 
 import polars as pl
 
+from quantlake.evm.factories import protocol
+
+__all__ = ["pools", "protocol", "swaps", "transfers"]
+
 
 def transfers(logs: pl.LazyFrame, tokens: pl.LazyFrame) -> pl.LazyFrame:
-    raise NotImplementedError
+    """Transfers of tokens (``transfer_logs.transfers``)."""
+    from quantlake.evm import transfer_logs
+
+    return transfer_logs.transfers(logs, tokens)
 
 
 def swaps(logs: pl.LazyFrame, pools: pl.LazyFrame) -> pl.LazyFrame:
-    raise NotImplementedError
+    """Swaps of pools (``swap_logs.swaps``)."""
+    from quantlake.evm import swap_logs
+
+    return swap_logs.swaps(logs, pools)
 
 
 def pools(logs: pl.LazyFrame) -> pl.LazyFrame:
-    raise NotImplementedError
+    """Pools by what their makers told (``swap_logs.pools``)."""
+    from quantlake.evm import swap_logs
 
-
-def protocol() -> pl.Expr:
-    raise NotImplementedError
+    return swap_logs.pools(logs)

@@ -6,18 +6,15 @@ Each book goes from message to message, so nothing of it can be done column by c
 message has a checksum; in Python with sorted dicts 5.6 us, 9 us a message with its checksum. Compiling takes 3 s, once.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from quantlake.contract.compiled import compiled
 
 PLAIN, BY_IDS, BY_TIME = 0, 1, 2  # how a change is known to follow: not at all; first id = last id + 1; not older than the snapshot
 SYNCED, GAP, CROSSED, INVALID, DROPPED, HIDDEN = 0, 1, 2, 3, 4, 5
 CHECKED_LEVELS = 10
 
-F = TypeVar("F", bound=Callable[..., Any])
 Ints = npt.NDArray[np.int64]
 
 
@@ -29,14 +26,6 @@ def _crc_table() -> Ints:
 
 
 CRC = _crc_table()
-
-
-def compiled(function: F) -> F:
-    """Kept on disk, if there is a place for it: an image that cannot be written to compiles at each start."""
-    try:
-        return cast(F, numba.njit(cache=True)(function))
-    except RuntimeError:  # numba's word for no such place
-        return cast(F, numba.njit(function))
 
 
 @compiled

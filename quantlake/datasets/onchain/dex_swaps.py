@@ -1,6 +1,6 @@
 """Swaps of decentralised exchanges, as the pools told of them: signs are the pool's, positive is what it received.
 
-Here: what a swap is. Not here: which logs are one (``quantlake/evm/swaps.py``).
+Here: what a swap is. Not here: which logs are one (``quantlake/evm/swap_logs.py``).
 """
 
 import polars as pl

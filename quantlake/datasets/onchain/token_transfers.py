@@ -1,6 +1,6 @@
 """Transfers of tokens, as the tokens' contracts told of them.
 
-Here: what a transfer is. Not here: which logs are one (``quantlake/evm/transfers.py``). WETH's deposits and withdrawals are none.
+Here: what a transfer is. Not here: which logs are one (``quantlake/evm/transfer_logs.py``). WETH's deposits and withdrawals are none.
 """
 
 import polars as pl

@@ -1,0 +1,82 @@
+"""Swaps and pools of decentralised exchanges of the kinds of Uniswap v2 and v3, out of logs.
+
+Here: what those events' words mean. Not here: finding logs (events.py), whose a pool is (factories.py), the tables.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from quantlake.evm import words
+from quantlake.evm.events import BLOCK, LOG, PAIR_CREATED, POOL_CREATED, V2_SWAP, V3_SWAP, Logs, logs_of
+from quantlake.evm.lookups import on_date
+
+KEY = ("chain_id", "block_hash", "log_index")
+COLUMNS = (
+    *BLOCK, "log_index", "transaction_hash", "pool", "protocol", "token0", "token1", "amount0", "amount1", "sqrt_price_x96", "liquidity", "tick",
+    "sender", "recipient", "event_time", "instrument_id", "known_at", "partition_date", "flags",
+)  # fmt: skip
+OF_LOG = ("log_index", "transaction_hash", "transaction_index")
+
+
+def swaps(logs: pl.LazyFrame, pools: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of ``derived/onchain/dex_swaps``, sorted by its key, from logs and what is known of pools (any number of claims of each).
+
+    Amounts are the pool's: positive, it received. A pool not known on the log's date has no tokens, the flag ``unknown_pool``, and the
+    protocol of its kind. Of several claims one by a well-known factory counts, else the earliest: any contract may claim a pool to be its
+    own. Logs that do not tell what their event does are left out (``undecoded`` has them).
+    """
+    trusted = pl.col("protocol").is_null(), pl.col("known_at")
+    said = pools.sort(*trusted, maintain_order=True).select("chain_id", "pool", "first_seen", "protocol", "token0", "token1").collect()
+    found = on_date(told(logs).filter("told"), said, ("chain_id", "pool"))
+    unknown = pl.when(pl.col("token0").is_null()).then(pl.lit(["unknown_pool"])).otherwise(pl.lit([], pl.List(pl.String)))
+    rows = found.with_columns(protocol=pl.coalesce("protocol", "kind"), flags=unknown, instrument_id=pl.lit(None, pl.String))
+    return rows.select(COLUMNS).sort(KEY).lazy()
+
+
+def pools(logs: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of ``curated/onchain/dex_pools`` from raw logs, in their order: a pool by what its maker told of it when it was made.
+
+    They have the columns of their log beside the pool's, ``partition_date`` too. ``first_seen`` is the block's date, ``fee`` of a v3 pool
+    alone.
+    """
+    held = [c for c in logs.collect_schema().names() if c not in ("topics", "data")]
+    rows = made(logs, held).filter("told").with_columns(first_seen=pl.col("block_timestamp").dt.date())
+    return rows.rename({"address": "factory"}).drop("told", *OF_LOG, strict=False).lazy()
+
+
+def told(logs: pl.LazyFrame) -> pl.DataFrame:
+    """A row each log of a swap: what its words say, and ``told``, whether that is a swap."""
+    v2, v3, others = logs_of(logs, (V2_SWAP, V3_SWAP))
+    return pl.concat([_v2(v2), _v3(v3), others.untold()], how="diagonal").rename({"address": "pool"})
+
+
+def made(logs: pl.LazyFrame, columns: Sequence[str] = LOG) -> pl.DataFrame:
+    """A row each log of a pool's making, with its ``columns``: what its words say, and ``told``, whether that is a pool."""
+    pair, pool, others = logs_of(logs, (PAIR_CREATED, POOL_CREATED), columns)
+    parts = [_made(pair, pair.word(0)), _made(pool, pool.word(1), fee=words.integers(pool.topic(3), 24).cast(pl.Int64)), others.untold()]
+    return pl.concat(parts, how="diagonal")
+
+
+def _v2(logs: Logs) -> pl.DataFrame:
+    """What was paid in less what was paid out; both may be there of one token."""
+    amounts = {f"amount{n}": words.differences(logs.word(n), logs.word(2 + n)) for n in range(2)}
+    return logs.told(*amounts, "sender", "recipient", kind=pl.lit("uniswap_v2_like"), **_parties(logs), **amounts)
+
+
+def _v3(logs: Logs) -> pl.DataFrame:
+    said = {
+        "amount0": words.integers(logs.word(0), signed=True), "amount1": words.integers(logs.word(1), signed=True),
+        "sqrt_price_x96": words.integers(logs.word(2), 160), "liquidity": words.integers(logs.word(3), 128),
+        "tick": words.integers(logs.word(4), 24, signed=True).cast(pl.Int64),
+    }  # fmt: skip
+    return logs.told(*said, "sender", "recipient", kind=pl.lit("uniswap_v3_like"), **_parties(logs), **said)
+
+
+def _parties(logs: Logs) -> dict[str, pl.Series]:
+    return {"sender": words.addresses(logs.topic(1)), "recipient": words.addresses(logs.topic(2))}
+
+
+def _made(logs: Logs, pool: words.Digits, **said: pl.Series) -> pl.DataFrame:
+    of_pool = {"token0": words.addresses(logs.topic(1)), "token1": words.addresses(logs.topic(2)), "pool": words.addresses(pool)}
+    return logs.told(*of_pool, *said, **of_pool, **said)
