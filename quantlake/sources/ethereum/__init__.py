@@ -14,6 +14,7 @@ HEAD_BYTES = 1 << 20
 MEMBER = re.compile(rb'"(\w+)"\s*:')
 TYPE = re.compile(rb'"type"\s*:\s*"(\w+)"')
 RESULT_OBJECT = re.compile(rb'"result"\s*:\s*(\[\s*)?\{')
+ENVELOPE = re.compile(rb'"jsonrpc"\s*:|^(\[\s*)?\{\s*"(id|result)"\s*:')  # a trace by itself has a result too
 OF_A_CHAIN = frozenset({"blockHash", "parentHash", "sha3Uncles", "stateRoot", "transactionHash", "logIndex", "traceAddress"})
 
 
@@ -33,10 +34,10 @@ def recognise(path: Path) -> Recognised:
     if not head.startswith((b"{", b"[")):
         return None
     members = _members(head)
+    if {"traces", "block_number"} <= members or ({"traceAddress", "action"} <= members and not ENVELOPE.search(head)):
+        return Importer("Parity traces", parity.read)
     if _is_response(members, head):
         return Importer("JSON-RPC responses", json_rpc.read)
-    if {"traces", "block_number"} <= members or {"traceAddress", "action"} <= members:
-        return Importer("Parity traces", parity.read)
     told = TYPE.search(line) if b'"item_id"' in line else None
     return _etl(etl.kind_of(_members(line), told and told[1].decode()))
 

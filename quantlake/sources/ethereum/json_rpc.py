@@ -10,7 +10,8 @@ A log with ``removed`` says that its block is not the chain's any more: a micros
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import polars as pl
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.datasets.onchain import blocks, chain_status, common, logs, receipts, traces, transactions
 from quantlake.sources.ethereum import beside, calls, documents, parity, rows
-from quantlake.sources.ethereum.values import Item
+from quantlake.sources.ethereum.values import HEX, Item, of_objects
 from quantlake.sources.importers import Rows
 
 MARKS: Mapping[str, frozenset[str]] = {
@@ -62,33 +63,30 @@ def _results(responses: Iterable[tuple[str, int, Any]]) -> Iterator[Item]:
             raise QuantLakeError(f"{where} is {str(response)[:60]!r}, not a response with a result or an error")
         result = response.get("result")
         if isinstance(result, list):
-            yield from (Item(f"{where} result {number}", line, number, part) for number, part in enumerate(result))
+            items = [Item(f"{where} result {number}", line, number, part) for number, part in enumerate(result)]
+            if any(isinstance(part, dict) for part in result):
+                of_objects(items, HEX)  # then all must be
+            yield from items
         elif result is not None:
             yield Item(where, line, 0, result)
 
 
-def _of_results(found: Sequence[Item], expected: str | None, folder: Path) -> Mapping[Stream, pl.DataFrame]:
-    kinds: defaultdict[str, list[Item]] = defaultdict(list)
-    for item in found:
+def _of_results(results: Sequence[Item], expected: str | None, folder: Path) -> Mapping[Stream, pl.DataFrame]:
+    found: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in results:
         if kind := expected or _kind(item):
-            kinds[kind].append(item)
-    return _frames(kinds, folder)
-
-
-def _frames(found: defaultdict[str, list[Item]], folder: Path) -> Mapping[Stream, pl.DataFrame]:
-    needs_others = bool(found.keys() - {"block"})
-    headers = rows.of_blocks(found["block"])
-    own = rows.times_of(headers)
-    times = {**beside.headers(folder).times, **own} if needs_others else own
-    told = rows.of_logs([*rows.logs_within(found["receipt"]), *found["log"]], times)
-    return {
-        blocks.raw: headers,
-        transactions.raw: rows.of_transactions([*rows.whole_transactions(found["block"]), *found["transaction"]], times),
-        receipts.raw: rows.of_receipts(found["receipt"], times),
-        logs.raw: told,
-        traces.raw: parity.of_traces(found["trace"], times),
-        chain_status.raw: pl.concat([rows.seen(headers), _gone(told, headers)], how="diagonal"),
-    }
+            found[kind].append(item)
+    headers = rows.of_blocks(found["block"]) if found["block"] else None
+    times = {} if headers is None else rows.times_of(headers)
+    if any(items for kind, items in found.items() if kind != "block"):
+        times = {**beside.headers(folder).times, **times}
+    found["transaction"] += rows.whole_transactions(found["block"])
+    found["log"] += rows.logs_within(found["receipt"])
+    frames = {READ[kind][0]: READ[kind][1](items, times) for kind, items in found.items() if items and kind != "block"}
+    seen = [_gone(frames[logs.raw], headers)] if logs.raw in frames else []
+    if headers is not None:
+        frames, seen = {blocks.raw: headers, **frames}, [rows.seen(headers), *seen]
+    return {**frames, chain_status.raw: pl.concat(seen, how="diagonal")} if seen else frames
 
 
 def _kind(item: Item) -> str | None:
@@ -101,13 +99,23 @@ def _kind(item: Item) -> str | None:
     return kind
 
 
-def _gone(logs: pl.DataFrame, headers: pl.DataFrame) -> pl.DataFrame:
+def _gone(logs: pl.DataFrame, headers: pl.DataFrame | None) -> pl.DataFrame:
     """That heights with removed logs have no block, unless the file has another's header."""
     removed = logs.filter("removed").unique("block_number", keep="first", maintain_order=True)
-    others = removed.join(headers, on="block_number").filter(pl.col("block_hash") != pl.col("block_hash_right"))
-    return removed.join(others, on="block_number", how="anti").select(
+    if headers is not None:
+        others = removed.join(headers, on="block_number").filter(pl.col("block_hash") != pl.col("block_hash_right"))
+        removed = removed.join(others, on="block_number", how="anti")
+    return removed.select(
         "line_number", "item_index", "block_number", "block_timestamp",
         block_hash=pl.lit(None, pl.String),
         observed_at=pl.col("block_timestamp") + pl.duration(microseconds=1),
         event_time=pl.coalesce("block_timestamp", pl.lit(common.UNDATED)),
     )  # fmt: skip
+
+
+Reader = Callable[[Sequence[Item], Mapping[str, datetime]], pl.DataFrame]
+READ: Mapping[str, tuple[Stream, Reader]] = {
+    "transaction": (transactions.raw, rows.of_transactions), "receipt": (receipts.raw, rows.of_receipts), "log": (logs.raw, rows.of_logs),
+    "trace": (traces.raw, parity.of_traces),
+}  # fmt: skip
+"""Which stream each kind of object goes to, and what reads it with the times of blocks by hash."""
