@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -25,6 +24,7 @@ from quantlake.sources.ethereum.values import (
     HASH,
     HEX,
     WORD,
+    Form,
     Item,
     Records,
     counts,
@@ -32,7 +32,7 @@ from quantlake.sources.ethereum.values import (
     placed,
     within,
 )
-from quantlake.sources.importers import counted, typed
+from quantlake.sources.importers import Rows, counted, typed
 
 MOST_TOPICS = 4
 TIME = pl.Datetime("us", "UTC")
@@ -72,6 +72,11 @@ def stamped(stream: Stream, rows: pl.DataFrame, origin: Origin) -> pa.Table:
     return typed(stream, filled if origin.live else counted(filled))
 
 
+def tables(found: Mapping[Stream, pl.DataFrame], origin: Origin) -> Rows:
+    """A file's rows, all made before the first is given; streams without any are left out."""
+    yield from [(stream, stamped(stream, rows, origin)) for stream, rows in found.items() if rows.height]
+
+
 def of_blocks(items: Sequence[Item]) -> pl.DataFrame:
     """Headers. Raises ``QuantLakeError`` naming the block and the member that is missing or wrong."""
     found = of_objects(items, HEX)
@@ -98,7 +103,7 @@ def of_blocks(items: Sequence[Item]) -> pl.DataFrame:
         "base_fee_per_gas": found.amount("baseFeePerGas", null=True),
         "transaction_count": pl.Series(counts(items, "transactions"), dtype=pl.Int64),
         "withdrawals_root": found.text("withdrawalsRoot", HASH, null=True),
-        "withdrawals": _withdrawals(items),
+        "withdrawals": withdrawals(items, "validatorIndex", HEX),
     })  # fmt: skip
 
 
@@ -186,25 +191,27 @@ def times_of(blocks: pl.DataFrame) -> dict[str, datetime]:
     return dict(zip(blocks["block_hash"], blocks["block_timestamp"], strict=True))
 
 
+def dated(hashes: pl.Series, times: Mapping[str, datetime]) -> pl.Series:
+    """The times of blocks, where they are known."""
+    return pl.Series([times.get(block) for block in hashes], dtype=TIME)
+
+
 def _block(found: Records, times: Mapping[str, datetime]) -> dict[str, pl.Series]:
     hashes = found.text("blockHash", HASH)
     return {
         "block_number": found.integer("blockNumber"),
         "block_hash": hashes,
-        "block_timestamp": pl.Series([times.get(found) for found in hashes], dtype=TIME),
+        "block_timestamp": dated(hashes, times),
     }
 
 
-def _withdrawals(blocks: Sequence[Item]) -> pl.Series:
-    """As JSON; null where a block has no such member."""
-    those = [block for block in blocks if block.value.get("withdrawals") is not None]
-    found = of_objects(within(those, "withdrawals", "withdrawal"), HEX)
-    columns = {"index": found.integer("index"), "validator_index": found.integer("validatorIndex"),
+def withdrawals(blocks: Sequence[Item], validator: str, numbers: Form) -> pl.Series:
+    """As JSON; null where a block has no such member. ``validator`` is what an item calls the validator's index."""
+    listed = [block for block in blocks if block.value.get("withdrawals") is not None]
+    found = of_objects(within(listed, "withdrawals", "withdrawal"), numbers)
+    columns = {"index": found.integer("index"), "validator_index": found.integer(validator),
                "address": found.text("address", ADDRESS), "amount": found.integer("amount")}  # fmt: skip
     each = iter(pl.DataFrame(columns).to_dicts())
-    numbers = [None if block.value.get("withdrawals") is None else len(block.value["withdrawals"]) for block in blocks]
-    return pl.Series([None if n is None else as_json(list(islice(each, n))) for n in numbers], dtype=pl.String)
-
-
-def as_json(withdrawals: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps(withdrawals, separators=(",", ":"))
+    lengths = [None if block.value.get("withdrawals") is None else len(block.value["withdrawals"]) for block in blocks]
+    written = [None if n is None else json.dumps(list(islice(each, n)), separators=(",", ":")) for n in lengths]
+    return pl.Series(written, dtype=pl.String)

@@ -6,19 +6,22 @@ members a kind of record has (rows.py, etl.py, parity.py).
 Hex is that of the JSON-RPC interface (https://ethereum.org/en/developers/docs/apis/json-rpc/#hex-encoding). Hashes, addresses and data become lower case.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import NoneType
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from quantlake.contract import QuantLakeError
+from quantlake.evm import words
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 SHOWN = 60  # characters of what was found
 LARGEST = str(2**256 - 1)
 LAST_SECOND = 253_402_300_799  # of the year 9999
-AMOUNT_DIGITS = 64  # hex digits of 256 bits
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ DATA = Form(r"(?i)^0x([0-9a-f]{2})*$", "data (0x and pairs of hex digits)")
 HEX = Form(r"(?i)^0x[0-9a-f]+$", "a hex quantity, such as 0x1f")
 DIGITS = Form(r"^[0-9]+$", "a whole number")
 EITHER = Form(r"(?i)^(0x[0-9a-f]+|[0-9]+)$", "a whole number, or one as hex")
+BOOLEAN = Form(r"(?i)^(true|false)$", "true or false")
 
 
 class Item(NamedTuple):
@@ -70,48 +74,57 @@ class Records:
     def amount(self, name: str, *, null: bool = False) -> pl.Series:
         """Whole numbers of up to 256 bits as decimal text."""
         found = self._checked(name, self.numbers, null)
-        decimal, too_large = decimals(found)
-        self._refuse(too_large, name, found, "is beyond 256 bits")
+        decimal = decimals(found)
+        if decimal.null_count() > found.null_count():
+            self.refuse(decimal.is_null() & found.is_not_null(), name, found, "is beyond 256 bits")
         return decimal
 
     def integer(self, name: str, *, null: bool = False) -> pl.Series:
         """Whole numbers of 63 bits and a sign that is never there."""
         found = self._checked(name, self.numbers, null)
-        whole = decimals(found)[0].cast(pl.Int64, strict=False)
-        self._refuse(whole.is_null() & found.is_not_null(), name, found, "is beyond 64 bits")
+        whole = decimals(found).cast(pl.Int64, strict=False)
+        if whole.null_count() > found.null_count():
+            self.refuse(whole.is_null() & found.is_not_null(), name, found, "is beyond 64 bits")
         return whole
 
     def time(self, name: str, *, null: bool = False) -> pl.Series:
         """Seconds since 1970 as UTC times."""
         seconds = self.integer(name, null=null)
-        self._refuse(seconds > LAST_SECOND, name, seconds, "is no time before the year 10000")
+        self.refuse(seconds > LAST_SECOND, name, seconds, "is no time before the year 10000")
         return (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
 
     def words(self, name: str, most: int, form: Form, *, null: bool = False) -> pl.Series:
         """Lists of up to so many texts of one form, in lower case."""
         found = self.listed(name)
         if not null:
-            self._refuse(found.is_null(), name, found, f"is missing; it must be a list, each {form.said}")
+            self.refuse(found.is_null(), name, found, f"is missing; it must be a list, each {form.said}")
         wrong = found.list.eval(~pl.element().str.contains(form.pattern)).list.any() | (found.list.len() > most)
-        self._refuse(wrong, name, found.list.join(","), f"is not a list of up to {most}, each {form.said}")
+        self.refuse(wrong, name, found.list.join(","), f"is not a list of up to {most}, each {form.said}")
         return found.list.eval(pl.element().str.to_lowercase())
+
+    def boolean(self, name: str) -> pl.Series:
+        return self._checked(name, BOOLEAN, False).str.to_lowercase() == "true"
 
     def plain(self, name: str) -> pl.Series:
         """Any text; null where it is empty."""
         found = self.member(name)
         return found.set(found == "", None)
 
-    def _checked(self, name: str, form: Form, null: bool) -> pl.Series:
-        found = self.member(name)
-        if not null:
-            self._refuse(found.is_null(), name, found, f"is missing; it must be {form.said}")
-        self._refuse(~found.str.contains(form.pattern), name, found, f"is not {form.said}")
-        return found
-
-    def _refuse(self, wrong: pl.Series, name: str, found: pl.Series, why: str) -> None:
-        for row in wrong.fill_null(False).arg_true().head(1):
+    def refuse(self, wrong: pl.Series, name: str, found: pl.Series, why: str) -> None:
+        """Raises ``QuantLakeError`` for the first record of which ``wrong`` is true, showing what its member is."""
+        if wrong.any():
+            row = wrong.fill_null(False).arg_true()[0]
             shown = "" if found[row] is None else f" {str(found[row])[:SHOWN]!r}"
             raise QuantLakeError(f"{self.where(row)}: {name}{shown} {why}")
+
+    def _checked(self, name: str, form: Form, null: bool) -> pl.Series:
+        found = self.member(name)
+        if not null and found.null_count():
+            self.refuse(found.is_null(), name, found, f"is missing; it must be {form.said}")
+        good = found.str.contains(form.pattern)
+        if not good.all():  # nulls aside
+            self.refuse(~good, name, found, f"is not {form.said}")
+        return found
 
 
 def of_objects(items: Sequence[Item], numbers: Form) -> Records:
@@ -171,39 +184,38 @@ def _require_same(item: Item, record: Item, same: Mapping[str, str]) -> None:
             raise QuantLakeError(f"{item.where}: {name} {str(found)[:SHOWN]!r} is not that of what it is in, {str(expected)[:SHOWN]!r}")
 
 
-def decimals(numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Checked numbers, decimal or hex, as decimal text without leading zeros, and whether each is beyond 256 bits (its text is null then)."""
-    digits = pl.Series([_plain(n) if n is not None else None for n in numbers], dtype=pl.String)
+def decimals(numbers: pl.Series) -> pl.Series:
+    """Checked numbers, decimal or hex, as decimal text without leading zeros; null where one is beyond 256 bits."""
+    bare = numbers.str.to_lowercase().str.replace("^(0x|)0+([0-9a-f])", "$1$2")
+    is_hex = bare.str.starts_with("0x")
+    if not is_hex.any():
+        return _within_256_bits(bare)
+    from_hex = words.integers(words.digits(bare))
+    return from_hex if is_hex.all() else from_hex.zip_with(is_hex.fill_null(True), _within_256_bits(bare))
+
+
+def _within_256_bits(digits: pl.Series) -> pl.Series:
     length = digits.str.len_bytes()
-    too_large = (length > len(LARGEST)) | ((length == len(LARGEST)) & (digits > LARGEST))
-    return digits.set(too_large.fill_null(False), None), too_large
-
-
-def _plain(number: str) -> str:
-    if number[:2].lower() != "0x":
-        return number.lstrip("0") or "0"
-    digits = number[2:].lstrip("0")
-    return str(int(digits or "0", 16)) if len(digits) <= AMOUNT_DIGITS else LARGEST + "0"
+    return digits.set(((length > len(LARGEST)) | ((length == len(LARGEST)) & (digits > LARGEST))).fill_null(False), None)
 
 
 def _texts(items: Sequence[Item], name: str) -> pl.Series:
     values = [item.value.get(name) for item in items]
+    if not set(map(type, values)) <= {str, NoneType}:
+        values = [_text(name, item.where, value) for item, value in zip(items, values, strict=True)]
     try:
-        return pl.Series(name, values, dtype=pl.String, strict=True)
-    except (TypeError, UnicodeEncodeError):
-        return pl.Series(name, [_text(name, item.where, value) for item, value in zip(items, values, strict=True)], dtype=pl.String)
+        return pl.Series(name, values, dtype=pl.String)
+    except UnicodeEncodeError:
+        bad = next(item for item, value in zip(items, values, strict=True) if value and SURROGATE.search(value))
+        raise QuantLakeError(f"{bad.where}: {name} has half of a character") from None
 
 
 def _text(name: str, where: str, value: Any) -> str | None:
-    """Text as it is, whole numbers as decimal text."""
-    if type(value) is int:
-        return str(value)
+    """Text as it is, whole numbers as decimal text, true and false as such."""
+    if isinstance(value, int):
+        return str(value).lower()
     if not isinstance(value, str | None):
-        raise QuantLakeError(f"{where}: {name} is {str(value)[:SHOWN]!r}, which is neither text nor a whole number")
-    try:
-        (value or "").encode()
-    except UnicodeEncodeError:
-        raise QuantLakeError(f"{where}: {name} has half of a character") from None
+        raise QuantLakeError(f"{where}: {name} is {str(value)[:SHOWN]!r}, which is neither text nor a whole number nor true or false")
     return value
 
 
