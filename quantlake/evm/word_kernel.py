@@ -71,14 +71,12 @@ def _negate(limbs: Limbs) -> None:
 
 @compiled
 def _subtract(left: Limbs, right: Limbs) -> bool:
-    """``left`` becomes the distance of the two; whether ``right`` is the greater."""
+    """``left`` becomes the difference of the two, in two's complement of 257 bits: the highest one, whether it is negative, is returned."""
     borrow = _ZERO
     for n in range(8):
         found = left[n] + _LIMB + _ONE - right[n] - borrow
         left[n] = found & _LIMB
         borrow = _ONE - (found >> _BITS)
-    if borrow:
-        _negate(left)
     return bool(borrow)
 
 
@@ -139,17 +137,18 @@ def integers(text: Bytes, starts: Ints, ends: Ints, bits: int, signed: bool) -> 
 
 
 @compiled
-def differences(text: Bytes, left_starts: Ints, left_ends: Ints, right_starts: Ints, right_ends: Ints) -> tuple[Bytes, Ints, Bytes]:
+def differences(text: Bytes, starts: Ints, ends: Ints, less: Bytes, less_starts: Ints, less_ends: Ints) -> tuple[Bytes, Ints, Bytes]:
     """Unsigned numbers less others, as ``integers`` gives them; none where the difference is no signed number of 256 bits."""
-    out = np.empty(LONGEST * len(left_starts), np.uint8)
-    offsets, valid = np.zeros(len(left_starts) + 1, np.int64), np.zeros(len(left_starts), np.uint8)
+    out = np.empty(LONGEST * len(starts), np.uint8)
+    offsets, valid = np.zeros(len(starts) + 1, np.int64), np.zeros(len(starts), np.uint8)
     left, right, billions = np.empty(8, np.uint64), np.empty(8, np.uint64), np.empty(9, np.uint64)
     at = 0
-    for row in range(len(left_starts)):
-        if _read(text, left_starts[row], left_ends[row], left) and _read(text, right_starts[row], right_ends[row], right):
+    for row in range(len(starts)):
+        if _read(text, starts[row], ends[row], left) and _read(less, less_starts[row], less_ends[row], right):
             negative = _subtract(left, right)
-            least = negative and left[7] == _ONE << np.uint64(31) and not left[:7].any()  # -2^255
-            if _fits(left, 255, False) or least:
+            if _fits(left, 255, negative):
+                if negative:
+                    _negate(left)
                 at = _write(left, negative, out, at, billions)
                 valid[row] = 1
         offsets[row + 1] = at

@@ -53,7 +53,7 @@ def integers(of: Digits, bits: int = 256, *, signed: bool = False) -> pl.Series:
 
 def differences(left: Digits, right: Digits) -> pl.Series:
     """Unsigned numbers less others, as decimal text; null where there is none of either, or the difference is no signed number of 256 bits."""
-    return _texts(*word_kernel.differences(left.text, left.starts, left.ends, right.starts, right.ends))
+    return _texts(*word_kernel.differences(left.text, left.starts, left.ends, right.text, right.starts, right.ends))
 
 
 def addresses(words: Digits) -> pl.Series:
