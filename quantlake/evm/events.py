@@ -46,6 +46,7 @@ V3_SWAP = Layout("v3_swap", "0xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed
 PAIR_CREATED = Layout("pair_created", "0x0d3648bd0f6ba80134a33ba9275ac585d9d315f0ad8355cddefde31afa28d0e9", 3, 2)
 # PoolCreated(address,address,uint24,int24,address): https://docs.uniswap.org/contracts/v3/reference/core/interfaces/IUniswapV3Factory
 POOL_CREATED = Layout("pool_created", "0x783cca1c0412dd0d695e784568c96da2e9c22ff989357a2e8b1d9b2b4e6b7118", 4, 2)
+LAYOUTS = (ERC20, ERC721, SINGLE, BATCH, V2_SWAP, V3_SWAP, PAIR_CREATED, POOL_CREATED)
 
 
 @dataclass(frozen=True)
