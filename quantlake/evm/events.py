@@ -80,10 +80,11 @@ class Logs:
 def logs_of(logs: pl.LazyFrame, layouts: Sequence[Layout], columns: Sequence[str] = LOG) -> list[Logs]:
     """The logs of each layout, in their order, with ``columns``, ``topics`` and ``data``; last those that have the topic of one and are laid
     out in no such way. A batch's data may have any length here."""
-    topic, topics, data = pl.col("topics").list.first(), pl.col("topics").list.len(), pl.col("data").str.len_bytes()
+    topic, topics, size = pl.col("topics").list.first(), pl.col("topics").list.len(), pl.col("data").str.len_bytes()
+    hexed = pl.col("data").str.starts_with("0x")
     which = pl.lit(len(layouts), pl.UInt8)
     for place, layout in enumerate(layouts):
-        fits = pl.lit(True) if layout.words is None else data == 2 + words.DIGITS * layout.words
+        fits = hexed if layout.words is None else hexed & (size == 2 + words.DIGITS * layout.words)
         which = pl.when((topic == layout.topic) & (topics == layout.topics) & fits).then(pl.lit(place, pl.UInt8)).otherwise(which)
     hashes = sorted({layout.topic for layout in layouts})
     kept = logs.select(*columns, "topics", "data").filter(topic.is_in(hashes)).with_columns(_layout=which).collect()

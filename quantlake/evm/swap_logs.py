@@ -38,8 +38,9 @@ def pools(logs: pl.LazyFrame) -> pl.LazyFrame:
     alone.
     """
     held = [c for c in logs.collect_schema().names() if c not in ("topics", "data")]
-    rows = made(logs, held).filter("told").with_columns(first_seen=pl.col("block_timestamp").dt.date())
-    return rows.rename({"address": "factory"}).drop("told", *OF_LOG, strict=False).lazy()
+    rows = made(logs.with_row_index("_place"), ["_place", *held]).filter("told").sort("_place")
+    dated = rows.with_columns(first_seen=pl.col("block_timestamp").dt.date())
+    return dated.rename({"address": "factory"}).drop("_place", "told", *OF_LOG, strict=False).lazy()
 
 
 def told(logs: pl.LazyFrame) -> pl.DataFrame:

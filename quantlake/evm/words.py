@@ -97,7 +97,8 @@ def _buffers(texts: pa.Array) -> tuple[Ints, Bytes]:
     _, offsets, data = texts.buffers()
     at = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     # Each of numba's functions is compiled anew for arrays that may be written to, so those that it is given are always of one kind.
-    return at.copy(), np.frombuffer(data if data and data.size > 1 else bytes(2), np.uint8)
+    text = data if data and data.size > 1 else bytes(data or b"") + bytes(2)
+    return at.copy(), np.frombuffer(text, np.uint8)
 
 
 def _texts(data: Bytes, offsets: Ints, valid: Bytes) -> pl.Series:
