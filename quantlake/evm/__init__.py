@@ -8,7 +8,7 @@ import polars as pl
 
 from quantlake.evm.factories import protocol
 
-__all__ = ["pools", "protocol", "swaps", "transfers", "undecoded"]
+__all__ = ["pools", "protocol", "sums", "swaps", "transfers", "undecoded"]
 
 
 def transfers(logs: pl.LazyFrame, tokens: pl.LazyFrame) -> pl.LazyFrame:
@@ -37,3 +37,10 @@ def undecoded(logs: pl.LazyFrame) -> pl.LazyFrame:
     from quantlake.evm import undecoded_logs
 
     return undecoded_logs.undecoded(logs)
+
+
+def sums(values: pl.Series, groups: pl.Series) -> pl.Series:
+    """Exact sums of amounts in decimal text (``words.sums``)."""
+    from quantlake.evm import words
+
+    return words.sums(values, groups)

@@ -258,3 +258,39 @@ def scaled(text: Bytes, starts: Ints, ends: Ints, decimals: Ints) -> tuple[Limbs
             low, high = ~low + _ONE, ~high + (_ONE if low == _ZERO else _ZERO)
         out[row, 0], out[row, 1], valid[row] = low, high, 1
     return out, valid
+
+
+@compiled
+def sums(text: Bytes, starts: Ints, ends: Ints, groups: Ints, count: int) -> tuple[Bytes, Ints, Bytes]:
+    """Sums of unsigned decimal texts by their group, of which there are ``count``, as ``integers`` gives texts; 0 of a group without any, and
+    none of one with what is no number of up to 78 digits."""
+    places = np.zeros((count, 11), np.int64)  # of nine digits each; nine hold 10^78, and two what ten billion of these add to it
+    valid = np.ones(count, np.uint8)
+    for row in range(len(starts)):
+        of, end, place = groups[row], ends[row], 0
+        if starts[row] < 0 or end <= starts[row] or end - starts[row] > LONGEST - 1:
+            valid[of] = 0
+            continue
+        while end > starts[row]:
+            begin, found = max(end - 9, starts[row]), 0
+            for n in range(begin, end):
+                if text[n] < ord("0") or text[n] > ord("9"):
+                    valid[of] = 0
+                found = found * 10 + text[n] - ord("0")
+            places[of, place] += found
+            end, place = begin, place + 1
+    out, offsets, at = np.empty(99 * count, np.uint8), np.zeros(count + 1, np.int64), 0
+    for of in range(count):
+        if valid[of]:
+            for place in range(10):
+                places[of, place + 1] += places[of, place] // 10**9
+                places[of, place] %= 10**9
+            begun = False
+            for digit in range(98, -1, -1):
+                value = places[of, digit // 9] // 10 ** (digit % 9) % 10
+                begun |= value > 0 or digit == 0
+                if begun:
+                    out[at] = ord("0") + value
+                    at += 1
+        offsets[of + 1] = at
+    return out[:at], offsets, valid

@@ -92,6 +92,14 @@ def normalized(values: pl.Series, decimals: pl.Series) -> pl.Series:
     return pl.Series(values.name, column)
 
 
+def sums(values: pl.Series, groups: pl.Series) -> pl.Series:
+    """The sum of unsigned whole numbers (decimal text) of each group, from 0 to the greatest there is, as decimal text, however large; null
+    where one of them is no number."""
+    offsets, text = _buffers(values.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    starts, of = np.where(values.is_null().to_numpy(), -1, offsets[:-1]), groups.cast(pl.Int64).to_numpy(writable=True)
+    return _texts(*word_kernel.sums(text, starts, offsets[1:], of, int(of.max(initial=-1)) + 1))
+
+
 def _buffers(texts: pa.Array) -> tuple[Ints, Bytes]:
     """Where each text begins (and the last one ends), and all bytes, two at least."""
     _, offsets, data = texts.buffers()

@@ -94,7 +94,7 @@ def _data(layout: events.Layout, count: int, random: np.random.Generator) -> Byt
         words[:, 1, :20] = 255
         words[:, 4, :29] = 0
         words[:, 4, 29] &= 7
-    return words.reshape(count, -1)
+    return words.reshape(count, words.shape[1] * 32)
 
 
 def _batches(count: int, random: np.random.Generator) -> pl.Series:
@@ -104,7 +104,7 @@ def _batches(count: int, random: np.random.Generator) -> pl.Series:
         words = _amounts(len(rows), 4 + 2 * items, random)
         for place, number in ((0, 64), (1, 96 + 32 * items), (2, items), (3 + items, items)):
             words[:, place, :30], words[:, place, 30], words[:, place, 31] = 0, number >> 8, number & 255
-        parts.append(_hexed(words.reshape(len(rows), -1)))
+        parts.append(_hexed(words.reshape(len(rows), words.shape[1] * 32)))
     return pl.concat(parts)
 
 
@@ -169,6 +169,6 @@ def _hexed(rows: Bytes) -> pl.Series:
     """Rows of bytes as hex with ``0x``."""
     text = np.empty((len(rows), 2 + 2 * rows.shape[1]), np.uint8)
     text[:, 0], text[:, 1] = ord("0"), ord("x")
-    text[:, 2:] = _HEX[rows].reshape(len(rows), -1)
+    text[:, 2:] = _HEX[rows].reshape(len(rows), 2 * rows.shape[1])
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * text.shape[1]
     return pl.Series(pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(text)))

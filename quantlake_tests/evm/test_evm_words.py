@@ -92,6 +92,18 @@ def test_normalised_is_exact_or_null(rows: list[tuple[int, bool, int | None, int
     assert found.to_list() == [exactly(v, d) for v, d in zip(values, decimals, strict=True)]
 
 
+@drawn
+@given(st.lists(st.tuples(numbers, st.integers(0, 4)), max_size=40))
+def test_sums_are_exact_however_large(rows: list[tuple[int, int]]) -> None:
+    found = words.sums(pl.Series([str(n) for n, _ in rows], dtype=pl.String), pl.Series([g for _, g in rows], dtype=pl.Int64))
+    assert found.to_list() == [str(sum(n for n, g in rows if g == group)) for group in range(max((g for _, g in rows), default=-1) + 1)]
+
+
+def test_a_sum_with_what_is_no_number_is_none() -> None:
+    assert words.sums(pl.Series(["1", None, "x", "2", "-1", "", "5"]), pl.Series([0, 1, 2, 0, 3, 4, 5])).to_list() == ["3", None, None, None, None, "5"]
+    assert words.sums(pl.Series([str((1 << 256) - 1)] * 1000), pl.Series([0] * 1000)).to_list() == [str(1000 * ((1 << 256) - 1))]
+
+
 @pytest.mark.parametrize(("value", "decimals", "wanted"), [
     ("0", 0, "0"), ("0", 255, "0"), ("1", 18, "0.000000000000000001"), ("1", 19, None), ("10", 19, "0.000000000000000001"),
     ("99999999999999999999", 0, "99999999999999999999"), ("100000000000000000000", 0, None), ("-1", 18, "-0.000000000000000001"),
