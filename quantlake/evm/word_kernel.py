@@ -3,7 +3,8 @@
 Here: the loops, over bytes of texts and where each number's digits begin and end. Not here: columns (words.py).
 
 A number is eight limbs of 32 bits, lowest first, in 64-bit integers, so that no product or remainder overflows. Dividing by 10^9 gives nine
-decimal digits at once. Every operand is unsigned: numba makes floats of signed and unsigned ones together.
+decimal digits at once. Every operand is unsigned: numba makes floats of signed and unsigned ones together. A word costs 0.12 us (64 bits)
+to 0.21 us (256), where int() and str() of Python take 0.40 to 0.53 us and two objects each. Compiling takes 4 s, once.
 """
 
 import numpy as np
