@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from quantlake.adapters.broker.kafka import Kafka
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from quantlake_tests.servers.postgres import PostgresServer
     from quantlake_tests.servers.processes import Server
     from quantlake_tests.servers.redis import RedisServer
+
+settings.register_profile("quantlake", deadline=None)  # tests assert no times
+settings.load_profile("quantlake")
 
 S = TypeVar("S", bound="Server")
 

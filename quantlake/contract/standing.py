@@ -12,8 +12,8 @@ import polars as pl
 class Settled:
     """Which rows that stand will go on to: those whose ``height`` is not above what is settled of their ``within``.
 
-    That is the greatest ``said`` of the table that they stand by, else the greatest ``height`` there less ``depth``. ``name``: of the
-    boolean column that says so.
+    That is the greatest ``said`` of the table that they stand by, else the greatest ``height`` there less ``depth``, both where it has a
+    value. ``name``: of the boolean column that says so.
     """
 
     name: str
@@ -47,7 +47,8 @@ def told(rows: pl.LazyFrame, standing: Standing, by: pl.LazyFrame) -> pl.LazyFra
     """``rows`` with the columns that say which stand and which are settled; ``by``: the other table's rows of now or then."""
     settled = standing.settled
     said = by.select(*standing.place, _value=pl.col(standing.value), _there=pl.lit(True))
-    heights = by.group_by(settled.within).agg(_settled=pl.coalesce(pl.col(settled.said).max(), pl.col(settled.height).max() - settled.depth))
+    there = by.filter(pl.col(standing.value).is_not_null())
+    heights = there.group_by(settled.within).agg(_settled=pl.coalesce(pl.col(settled.said).max(), pl.col(settled.height).max() - settled.depth))
     stands = (pl.col(standing.value) == pl.col("_value")).fill_null(pl.col("_there").is_null())
     return (
         rows.join(said, on=list(standing.place), how="left", maintain_order="left")
@@ -64,8 +65,9 @@ def told_sql(rows: str, standing: Standing, by: str) -> str:
     place = " AND ".join(f'_r."{c}" = _s."{c}"' for c in standing.place)
     stands = f'coalesce(_r."{standing.value}" = _s."{standing.value}", _s."{standing.place[0]}" IS NULL)'
     height = f'coalesce(max("{settled.said}"), max("{settled.height}") - {settled.depth})'
+    there = f'{by} WHERE "{standing.value}" IS NOT NULL'
     return (
         f'SELECT _r.*, {stands} AS "{standing.name}", coalesce({stands} AND _r."{settled.height}" <= _h._settled, false) AS "{settled.name}" '
         f"FROM {rows} _r LEFT JOIN {by} _s ON {place} "
-        f'LEFT JOIN (SELECT "{settled.within}" AS _within, {height} AS _settled FROM {by} GROUP BY 1) _h ON _r."{settled.within}" = _h._within'
+        f'LEFT JOIN (SELECT "{settled.within}" AS _within, {height} AS _settled FROM {there} GROUP BY 1) _h ON _r."{settled.within}" = _h._within'
     )

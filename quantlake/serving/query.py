@@ -4,7 +4,7 @@ Here: which view each SQL name is, and streaming answers. Not here: transports, 
 Names: ``layer_family_name`` (curated: latest versions; raw: without dead letters; those that stand), ``..._versions`` (curated, all
 versions; derived whose rows may not stand, all rows), further views of curated tables (``..._<view>``), ``rejected_layer_family_name``, and ``deadletters`` over all raw tables. As known at a time,
 raw and curated rows are found by a predicate, derived and feature rows by ``as_known``; a rollup shows those of its columns that its
-derived base has.
+derived base has. Amounts of 256 bits are summed and compared by the functions of ``contract.exact_sql``.
 """
 
 import re
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, TableSpec
 from quantlake.contract.catalog import Catalog
+from quantlake.contract.exact_sql import DUCKDB
 from quantlake.contract.standing import told_sql
 from quantlake.contract.versions import across_sql, arrived_then_sql, known_then_sql, latest_sql, viewed_sql
 from quantlake.ports import Files, Platform
@@ -44,7 +45,7 @@ class QueryService:
         import duckdb
 
         connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("; ".join(("SET TimeZone = 'UTC'", *DUCKDB)))
         try:
             # by words: DuckDB 2.0's own get_table_names refuses JOIN ... USING over tables it does not know yet
             for name in sorted(set(re.findall(r"\w+", sql.lower())) & set(self.names())):

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -33,6 +34,7 @@ from quantlake.contract import (
     Timestamp,
 )
 from quantlake.contract.columns import StoragePartition
+from quantlake.contract.exact_sql import DUCKDB
 from quantlake.ports import Olap
 from quantlake_tests.ports.children import child, ended, said, told
 from quantlake_tests.servers.clickhouse import ClickHouseServer
@@ -275,6 +277,32 @@ def test_transform_runs_sql_over_its_inputs(olap: Olap) -> None:
 def test_transform_refuses_what_does_not_fit(olap: Olap, sql: str, says: str) -> None:
     with pytest.raises(QuantLakeError, match=says):
         olap.transform(sql, {}, pa.schema([pa.field("x", pa.decimal128(38, 18), nullable=False)]))
+
+
+def test_whole_numbers_of_256_bits_are_summed_exactly_or_not_at_all(olap: Olap) -> None:
+    most, least = (1 << 256) - 1, -(1 << 255)
+    schema = pa.schema([("sum", pa.string()), ("most", pa.string())])
+
+    def summed(kind: str, *values: int) -> str:
+        rows = pa.table({"value": [str(v) for v in values]})
+        sql = f"SELECT {kind}_sum(value) AS sum, toString(max({kind}(value))) AS most FROM {{input}}"
+        found = olap.transform(sql, {"input": rows}, schema).to_pylist()[0]
+        (ours,) = duckdb_row(f"SELECT {kind}_sum(value), CAST(max({kind}(value)) AS VARCHAR) FROM rows", rows)
+        assert (found["sum"], found["most"]) == ours
+        return str(found["sum"])
+
+    for kind, values in (("u256", (1, most - 1)), ("u256", (9, 10, 5)), ("i256", (least, most >> 1, -1)), ("i256", (-(1 << 128), -1, 7))):
+        assert summed(kind, *values) == str(sum(values))
+    for kind, values in (("u256", (1, most)), ("i256", (least, -1)), ("i256", (most >> 1, 1))):
+        with pytest.raises(QuantLakeError, match="a sum does not fit 256 bits"):
+            summed(kind, *values)
+
+
+def duckdb_row(sql: str, rows: pa.Table) -> list[tuple[str, ...]]:
+    with duckdb.connect() as connection:
+        connection.execute("; ".join(DUCKDB))
+        connection.register("rows", rows)
+        return connection.sql(sql).fetchall()
 
 
 def test_nothing_is_left_behind(olap: Olap, database: str) -> None:

@@ -26,6 +26,7 @@ from quantlake.adapters.olap.clickhouse_types import (
     typed,
 )
 from quantlake.contract import QuantLakeError, TableSpec
+from quantlake.contract.exact_sql import CLICKHOUSE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -173,7 +174,7 @@ class ClickHouse:
     def transform(self, sql: str, inputs: Mapping[str, pa.Table], columns: pa.Schema) -> pa.Table:
         """Run ``sql`` over ``inputs``, each standing in it as ``{name}``, and return its rows typed as ``columns``.
 
-        Unmatched rows of joins are null. Raises ``QuantLakeError`` where a result does not fit its column.
+        Unmatched rows of joins are null; it may use the functions of ``contract.exact_sql``. Raises ``QuantLakeError`` where a result does not fit its column.
         """
         with self._session() as client, ExitStack() as loaded:
             self._sweep(client)
@@ -181,6 +182,9 @@ class ClickHouse:
                 table = loaded.enter_context(self._scratch(client, f"({definition(rows)}) ENGINE = MergeTree ORDER BY tuple()"))
                 self._insert(client, table, rows)
                 sql = sql.replace("{" + key + "}", table)
+            for function, body in CLICKHOUSE.items():
+                if f"{function}(" in sql:
+                    client.command(f"CREATE FUNCTION IF NOT EXISTS {function} AS (x) -> {body}")
             result = client.query_arrow(sql, settings={"join_use_nulls": 1}, use_strings=False)
         return typed(result, columns, "the SQL's result")
 

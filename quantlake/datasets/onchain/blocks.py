@@ -69,4 +69,4 @@ blocks = Table(
 
 @blocks.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(**common.NOTHING_YET)
+    return common.merged(received, raw).with_columns(**common.NOTHING_YET)

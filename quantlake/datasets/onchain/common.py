@@ -11,7 +11,19 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 
-from quantlake.contract import PARTITION_DATE, SOURCE_COLUMNS, Boolean, Column, Integer, Rows, Settled, Standing, Text, Timestamp
+from quantlake.contract import (
+    PARTITION_DATE,
+    SOURCE_COLUMNS,
+    Boolean,
+    Column,
+    Integer,
+    Rows,
+    Settled,
+    Standing,
+    Stream,
+    Text,
+    Timestamp,
+)
 from quantlake.datasets.market.common import EVENT_TIME_NS, INSTRUMENT_ID, ITEM_INDEX, RECEIVE_TIME, flags
 
 OWNER = "onchain-data"
@@ -91,6 +103,17 @@ def exact(*columns: Column) -> Rows:
     names = tuple(c.name for c in columns)
     bad = pl.any_horizontal(~pl.col(n).str.contains(AMOUNT) for n in names)
     return Rows("exact_amounts", bad, "no whole number", names)
+
+
+def merged(received: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
+    """Rows in their order, each with what others of its key and date say where it says nothing: no source has every column."""
+    frame = received.collect()
+    place = ["partition_date", *stream.key]
+    if not frame.select(pl.struct(place).is_duplicated().any()).item():
+        return frame.lazy()
+    of_source = {c.name for c in RECEIVED}
+    said = [c.name for c in stream.columns if c.null and c.name not in {*of_source, *place}]
+    return frame.lazy().with_columns(pl.col(said).forward_fill().backward_fill().over(place))
 
 
 def named() -> pl.Expr:

@@ -51,4 +51,4 @@ contracts = Table(
 
 @contracts.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(**common.NOTHING_YET)
+    return common.merged(received, raw).with_columns(**common.NOTHING_YET)

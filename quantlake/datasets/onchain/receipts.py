@@ -60,4 +60,4 @@ receipts = Table(
 
 @receipts.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(**common.NOTHING_YET)
+    return common.merged(received, raw).with_columns(**common.NOTHING_YET)

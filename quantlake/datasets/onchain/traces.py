@@ -41,7 +41,7 @@ raw = Stream(
     message_key="block_hash",
     first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
-    key=("chain_id", "block_hash", "transaction_index", "trace_address"),
+    key=("chain_id", "block_hash", "transaction_index", "trace_address", "reward_index"),
 )
 
 
@@ -66,4 +66,4 @@ traces = Table(
 
 @traces.build
 def curate(received: pl.LazyFrame) -> pl.LazyFrame:
-    return received.with_columns(**common.NOTHING_YET)
+    return common.merged(received, raw).with_columns(**common.NOTHING_YET)

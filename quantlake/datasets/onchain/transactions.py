@@ -66,7 +66,7 @@ transactions = Table(
 @transactions.build
 def curate(received: pl.LazyFrame, blocks: pl.LazyFrame) -> pl.LazyFrame:
     said = blocks.select("chain_id", "block_hash", "transaction_count").unique(["chain_id", "block_hash"])
-    found = received.join(said, on=["chain_id", "block_hash"], how="left", maintain_order="left")
+    found = common.merged(received, raw).join(said, on=["chain_id", "block_hash"], how="left", maintain_order="left")
     there = pl.col("transaction_index").n_unique().over("chain_id", "block_hash")
     flags = common.flagged({"block_count": there != pl.col("transaction_count")})
     return found.with_columns(flags=flags, instrument_id=pl.lit(None, pl.String)).drop("transaction_count")
