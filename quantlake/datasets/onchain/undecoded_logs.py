@@ -31,7 +31,7 @@ undecoded_logs = Derived(
         *common.derived(),
     ),
     checks=(
-        Rows("none_undecoded", pl.lit(True), "not decoded", ("event", "address", "topic_count", "data_bytes"), blocking=False),
+        Rows("none_undecoded", pl.col("event").is_not_null(), "that are not decoded", ("event", "address", "topic_count", "data_bytes"), blocking=False),
     ),
 )  # fmt: skip
 
