@@ -135,7 +135,7 @@ def _placed(blocks: npt.NDArray[np.int64], seed: int) -> pl.DataFrame:
     return rows.with_columns(
         pl.col("block_number") + FIRST_BLOCK, chain_id=pl.lit(1, pl.Int64), source=pl.lit("ethereum"), venue=pl.lit("ethereum"),
         event_time="block_timestamp", event_time_source=pl.lit("block"), receive_time="block_timestamp", known_at="block_timestamp",
-        known_at_source=pl.lit("receive"), source_name=pl.lit("simulated"), partition_date=pl.col("block_timestamp").dt.date(), 
+        known_at_source=pl.lit("receive"), source_name=pl.lit("simulated"), partition_date=pl.col("block_timestamp").dt.date(),
         flags=pl.lit([], pl.List(pl.String)),
     )  # fmt: skip
 
