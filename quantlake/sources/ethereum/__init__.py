@@ -25,7 +25,7 @@ def recognise(path: Path) -> Recognised:
     """
     if not SUFFIX.search(path.name):
         return None
-    if json_rpc.asked(path):
+    if json_rpc.asked(path) and not etl.is_csv(path):
         return Importer("JSON-RPC responses", json_rpc.read)
     head = content(path, HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
     line = head.split(b"\n")[0]

@@ -16,7 +16,7 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.sources.ethereum.documents import opened, parsed
-from quantlake.sources.ethereum.values import HASH, LAST_SECOND
+from quantlake.sources.ethereum.values import HASH, LAST_SECOND, SHOWN
 from quantlake.sources.importers import content
 
 SUFFIX = re.compile(r"\.(json|jsonl|ndjson|csv)(\.gz)?$", re.IGNORECASE)
@@ -86,7 +86,7 @@ def _header(found: Any) -> tuple[int, str, datetime] | None:
     except (KeyError, ValueError):
         return None
     block = str(found.get("hash")).lower()
-    if not re.match(HASH.pattern, block) or not 0 <= seconds <= LAST_SECOND:
+    if not re.fullmatch(HASH.pattern, block) or not 0 <= seconds <= LAST_SECOND:
         return None
     return number, block, datetime.fromtimestamp(seconds, UTC)
 
@@ -94,5 +94,5 @@ def _header(found: Any) -> tuple[int, str, datetime] | None:
 def _chain(path: Path) -> int:
     found = [item.get("result") if isinstance(item, dict) else item for _, _, item in parsed(opened(path))]
     if len(found) != 1 or not re.fullmatch("0x[0-9a-fA-F]+", str(found[0])) or int(str(found[0]), 16) > LARGEST_CHAIN:
-        raise QuantLakeError(f"{path}: its result is {str(found)[:60]}, not a chain's id as hex, such as 0x1")
+        raise QuantLakeError(f"{path}: its result is {str(found)[:SHOWN]}, not a chain's id as hex, such as 0x1")
     return int(str(found[0]), 16)

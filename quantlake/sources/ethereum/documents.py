@@ -12,9 +12,8 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.sources.ethereum.rows import Origin
+from quantlake.sources.ethereum.values import SHOWN
 from quantlake.sources.importers import content, decoded, sha256
-
-SHOWN = 60
 
 
 @dataclass(frozen=True)
