@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,11 @@ def is_csv(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(".csv")
 
 
-def kind_of(members: Collection[str], told: Any = None) -> str | None:
+def kind_of(members: Set[str], told: Any = None) -> str | None:
     """The kind of a record by its ``type``, else by its members; null: none."""
     if isinstance(told, str) and told in MEMBERS:
         return told
-    return next((kind for kind, needed in MEMBERS.items() if needed <= set(members)), None)
+    return next((kind for kind, needed in MEMBERS.items() if members >= needed), None)
 
 
 def _of_json(document: documents.Document) -> dict[str, Found]:
@@ -294,8 +294,8 @@ def _tokens(found: Found, folder: Path) -> Frames:
         **found.placed,
         **_of_maybe_no_block(records, folder),
         "address": records.text("address", ADDRESS),
-        "symbol": records.plain("symbol"),
-        "name": records.plain("name"),
+        "symbol": records.plain("symbol").str.replace_all("\0", "", literal=True),
+        "name": records.plain("name").str.replace_all("\0", "", literal=True),
         "decimals": records.integer("decimals", null=True),
         "total_supply": records.amount("total_supply", null=True),
     })}  # fmt: skip
