@@ -16,7 +16,7 @@ from quantlake.sources.importers import typed
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 SWAP_V2 = "0xd78ad95fa46c994b6551d0da85fc275fe613ce37657fb8d5e3d130840159d822"
 TOKEN, POOL, SENDER = (f"0x{digit * 40}" for digit in "abc")
-EVERY = timedelta(seconds=12)
+EVERY, SECOND = timedelta(seconds=12), timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ def forked(of: list[Block], depth: int, fork: str, length: int) -> list[Block]:
     found = of[:-depth]
     for n in range(length):
         parent = found[-1]
-        found.append(Block(parent.chain_id, parent.number + 1, parent.time + EVERY + timedelta(seconds=n == 0), parent.hash, fork))
+        found.append(Block(parent.chain_id, parent.number + 1, parent.time + EVERY + (n == 0) * SECOND, parent.hash, fork))
     return found
 
 
-def messages(seen: Iterable[Block], received: timedelta | None = timedelta(seconds=1)) -> dict[Stream, pa.Table]:
-    """Rows of blocks by stream: received so long after their time, or (None) history."""
+def messages(seen: Iterable[Block], received: datetime | None = None) -> dict[Stream, pa.Table]:
+    """Rows of blocks by stream: received then, or (None) a second after each one's time."""
     rows: dict[Stream, list[dict[str, Any]]] = {s: [] for s in (blocks.raw, transactions.raw, receipts.raw, logs.raw)}
     for b in seen:
-        known = b.time + received if received is not None else b.time
+        known = received or b.time + SECOND
         of = {
             "chain_id": b.chain_id, "block_number": b.number, "block_hash": b.hash, "block_timestamp": b.time, "known_at": known,
-            "known_at_source": "receive" if received is not None else "block", "source": "test", "source_name": "test", "line_number": b.number,
+            "known_at_source": "receive", "source": "test", "source_name": "test", "line_number": b.number,
         }  # fmt: skip
         tx = {"transaction_hash": "0x" + b.hash[:1:-1], "transaction_index": 0}
         rows[blocks.raw].append({**of, "parent_hash": b.parent_hash, "transaction_count": 1})
@@ -82,9 +82,8 @@ def messages(seen: Iterable[Block], received: timedelta | None = timedelta(secon
 
 def status(seen: Iterable[Block], observed: datetime | None = None, gone: Iterable[Block] = ()) -> pa.Table:
     """That blocks are the chain's, as observed then (a second after each one's time); and that no block is any more at the heights of ``gone``."""
-    second = timedelta(seconds=1)
     found = [
-        {"chain_id": b.chain_id, "block_number": b.number, "block_hash": b.hash, "block_timestamp": b.time, "observed_at": observed or b.time + second}
+        {"chain_id": b.chain_id, "block_number": b.number, "block_hash": b.hash, "block_timestamp": b.time, "observed_at": observed or b.time + SECOND}
         for b in seen
     ] + [
         {"chain_id": b.chain_id, "block_number": b.number, "block_hash": None, "block_timestamp": None, "observed_at": observed} for b in gone

@@ -14,20 +14,24 @@ import pyarrow as pa
 from quantlake.cli.embedded import Embedded
 from quantlake.contract import Stream
 from quantlake.contract.catalog import Catalog, discover
-from quantlake.datasets.onchain import blocks, chain_status, logs, transactions
+from quantlake.datasets.onchain import blocks, chain_status, logs
 from quantlake.orchestration.refresh import refresh
 from quantlake.serving.frames import Tables
 from quantlake.serving.query import QueryService
 from quantlake.settings import Settings
+from quantlake.sources.importers import typed
 from quantlake.sources.publish import send
 from quantlake.wiring import Adapters
-from quantlake_tests.chains import EVERY, MIDNIGHT, Block, chain, forked, messages, status
+from quantlake_tests.chains import EVERY, MIDNIGHT, SECOND, Block, chain, forked, messages, status
 
 GRAPH = Catalog(tuple(d for d in discover().datasets if d.family == "onchain"))
 STANDING = [d for d in GRAPH.datasets if d.stands]
 OF_ARRIVAL = ("known_at", "known_at_source", "observed_at", "receive_time", "superseded_at")
-SECOND = timedelta(seconds=1)
-WITH_ROWS = ("blocks", "canonical_blocks", "transactions", "receipts", "logs", "token_transfers", "dex_swaps")
+WITH_ROWS = tuple(
+    f"{layer}_onchain_{name}"
+    for layer, names in (("curated", ("blocks", "canonical_blocks", "transactions", "receipts", "logs")), ("derived", ("token_transfers", "dex_swaps")))
+    for name in names
+)
 
 
 class World:
@@ -37,7 +41,7 @@ class World:
         self.adapters, self.instance = adapters, instance
 
     def see(self, seen: list[Block], observed: datetime | None = None, gone: list[Block] | None = None) -> None:
-        for stream, rows in messages(seen).items():
+        for stream, rows in messages(seen, observed).items():
             self.send(stream, rows)
         self.send(chain_status.raw, status(seen, observed, gone or []))
 
@@ -57,10 +61,13 @@ class World:
         for dataset in STANDING:
             provenance = {c.name for c in dataset.columns if c.provenance} | set(OF_ARRIVAL)
             rows = Tables(GRAPH, self.adapters).table(dataset.path, moment).collect().drop(provenance, strict=False)
-            sql = QueryService(GRAPH, self.adapters).run(f"SELECT * FROM {dataset.spec.sql_name}", moment).read_all().drop_columns([])
+            sql = QueryService(GRAPH, self.adapters).run(f"SELECT * FROM {dataset.spec.sql_name}", moment).read_all()
             assert sql.num_rows == rows.height
             found[dataset.path] = sorted(rows.to_dicts(), key=str)
         return found
+
+    def heights(self, table: str) -> set[int]:
+        return {row[0] for row in self.sql(f"SELECT DISTINCT block_number FROM {table}")}
 
     def sql(self, query: str, moment: datetime | None = None) -> list[tuple[Any, ...]]:
         return [tuple(r.values()) for r in QueryService(GRAPH, self.adapters).run(query, moment).read_all().to_pylist()]
@@ -131,35 +138,40 @@ def chain_on(blocks: list[Block], more: int) -> list[Block]:
 
 def test_what_is_not_whole_is_kept_back_until_it_is(home: Path) -> None:
     made = chain(1, MIDNIGHT, 40)
+    every = {b.number for b in made}
+    height, place = pl.col("block_number"), pl.col("log_index")
     with opened(home) as world:
-        of_block = messages(made)
-        late = {
-            blocks.raw: pl.col("block_number") == 110,  # the chain is said to have a block that is not there
-            transactions.raw: pl.col("block_number") == 120,
-            logs.raw: (pl.col("block_number") == 130) & (pl.col("log_index") == 0),
-        }
-        for stream, rows in of_block.items():
-            world.send(stream, rows.filter(~pl.DataFrame(rows).select(late[stream]).to_series().to_arrow()) if stream in late else rows)
+        at_first = {stream: pl.DataFrame(rows) for stream, rows in messages(made).items()}
+        # a block that is not there, one that says that it has more transactions, and one without its first log
+        counts = pl.when(height == 120).then(pl.lit(2, pl.Int64)).otherwise("transaction_count")
+        at_first[blocks.raw] = at_first[blocks.raw].filter(height != 110).with_columns(transaction_count=counts)
+        at_first[logs.raw] = at_first[logs.raw].filter((height != 130) | (place != 0))
+        for stream, frame in at_first.items():
+            world.send(stream, typed(stream, frame))
         world.send(chain_status.raw, status(made))
         world.refreshed()
-        heights = {d.path: {r[0] for r in world.sql(f"SELECT DISTINCT block_number FROM {d.spec.sql_name}")} for d in GRAPH.datasets}
-        every = {b.number for b in made}
-        assert every - heights["curated/onchain/canonical_blocks"] == {110}
-        assert every - heights["curated/onchain/transactions"] == {120}
-        assert every - heights["curated/onchain/logs"] == {130}
-        assert every - heights["derived/onchain/token_transfers"] == {130}
-        for stream, rows in of_block.items():
+        lacking = {name: every - world.heights(name) for name in WITH_ROWS}
+        assert lacking == {
+            "curated_onchain_blocks": {110}, "curated_onchain_canonical_blocks": {110}, "curated_onchain_transactions": {120},
+            "curated_onchain_receipts": set(), "curated_onchain_logs": {130}, "derived_onchain_token_transfers": {130},
+            "derived_onchain_dex_swaps": {130},
+        }  # fmt: skip
+        assert {r[0] for r in world.sql("SELECT DISTINCT _check FROM rejected_curated_onchain_logs")} == {"log_index_contiguous"}
+        for stream, rows in messages(made).items():
             world.send(stream, rows)
         world.refreshed()
-        for path in heights:
-            if path.startswith(("curated", "derived/onchain/t", "derived/onchain/dex_s")) and path.rpartition("/")[2] in WITH_ROWS:
-                assert {r[0] for r in world.sql(f"SELECT DISTINCT block_number FROM {GRAPH[path].spec.sql_name}")} == every
+        assert [name for name in WITH_ROWS if world.heights(name) != every] == []
 
 
 def test_a_broken_chain_is_refused_where_it_is_final(home: Path) -> None:
     made = chain(1, MIDNIGHT, 80)
-    other = [replace(b, fork="lost") if b.number == 105 else b for b in made]  # the block above names another parent
+    lost = [replace(b, fork="lost") if b.number in (105, 170) else b for b in made]  # the blocks above name other parents
     with opened(home) as world:
-        world.see(other)
+        world.see(lost)
         done = refresh(GRAPH, GRAPH.datasets, world.adapters, world.instance)
-        assert {path: [r.why for r in found] for path, found in done.rejected.items()} == {}
+        ((path, day, why),) = done.rejected
+        assert (path, day) == ("derived/onchain/chain_links", MIDNIGHT.date())
+        assert why.startswith("parent_link") and "1 of 79 rows that do not follow the block below" in why, "of the last 64 blocks none is final"
+        world.see([b for b in made if b.number in (105, 170)], MIDNIGHT + timedelta(hours=1))
+        world.refreshed()
+        assert world.sql("SELECT count(*), count(*) FILTER (is_finalized) FROM derived_onchain_chain_links") == [(79, 15)]
