@@ -247,7 +247,12 @@ TRACE_CSV = "block_number,transaction_hash,transaction_index,from_address,to_add
 def test_traces_take_the_hash_of_a_block_beside_them(tmp_path: Path) -> None:
     row = f"7,{hash_of(1000)},0,{ADDRESS},{OTHER},{2**256 - 1},call"
     path = written(tmp_path / "traces.csv", f'{TRACE_CSV}\n{row},"0,2",,1\n{row},,oops,0\n7,,,,{ADDRESS},5,reward,,,1\n')
-    with pytest.raises(QuantLakeError, match=r"traces\.csv line 2: block_hash is missing, and the files beside it do not hold just one block"):
+    with pytest.raises(QuantLakeError, match=r"no importer for this format \(ethereum-etl traces without their blocks' hashes: put the blocks beside them\)"):
+        replay.plan([path])
+    written(tmp_path / "trace_block.json", response([trace(number=8), trace(number=7)]))
+    assert read(path)[traces.raw].select("block_hash", "block_timestamp").rows() == [(hash_of(7), None)] * 3
+    written(tmp_path / "trace_block.json", response([trace(number=8)]))
+    with pytest.raises(QuantLakeError, match=r"traces\.csv line 2: block_hash is missing, and the files beside it do not name just one block"):
         read(path)
     written(tmp_path / "blocks.csv", f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},1700000007,0,,\n")
     found = read(path)[traces.raw]
@@ -256,7 +261,7 @@ def test_traces_take_the_hash_of_a_block_beside_them(tmp_path: Path) -> None:
         (hash_of(7), TIME, "", "5", 1, None, 0),
     ]  # fmt: skip
     written(tmp_path / "more.csv", f"{BLOCK_CSV}\n7,{hash_of(8)},{hash_of(6)},1700000007,0,,\n")
-    with pytest.raises(QuantLakeError, match="do not hold just one block of its number"):
+    with pytest.raises(QuantLakeError, match="do not name just one block of its number"):
         read(path)
 
 

@@ -52,6 +52,7 @@ MEMBERS: Mapping[str, frozenset[str]] = {
     "token": frozenset({"address", "symbol", "name", "decimals", "total_supply"}),
 }
 """What a record of each kind has; all but the first have importers."""
+NO_HASHES = "ethereum-etl traces without their blocks' hashes: put the blocks beside them"
 MANY = 1 << 16  # items of a list
 Frames = Mapping[Stream, pl.DataFrame]
 
@@ -313,7 +314,7 @@ def _of_maybe_no_block(records: Records, folder: Path) -> dict[str, pl.Series]:
 
 def _times(records: Records, hashes: pl.Series, folder: Path) -> pl.Series:
     own = records.time("block_timestamp", null=True)
-    return own.zip_with(own.is_not_null(), rows.dated(hashes, beside.headers(folder).times)) if own.null_count() else own
+    return own.zip_with(own.is_not_null(), rows.dated(hashes, beside.times(folder))) if own.null_count() else own
 
 
 def _hashes(records: Records, numbers: pl.Series, folder: Path) -> pl.Series:
@@ -321,10 +322,10 @@ def _hashes(records: Records, numbers: pl.Series, folder: Path) -> pl.Series:
     own = records.text("block_hash", HASH, null=True)
     if not own.null_count():
         return own
-    headers = beside.headers(folder)
-    known = [headers.hashes.get(number, frozenset()) for number in numbers]
+    heights = beside.hashes(folder)
+    known = [heights.get(number, frozenset()) for number in numbers]
     found = own.zip_with(own.is_not_null(), pl.Series([next(iter(k)) if len(k) == 1 else None for k in known], dtype=pl.String))
-    records.refuse(found.is_null(), "block_hash", own, "is missing, and the files beside it do not hold just one block of its number; put blocks beside it")
+    records.refuse(found.is_null(), "block_hash", own, "is missing, and the files beside it do not name just one block of its number; put blocks beside it")
     return found
 
 

@@ -81,7 +81,7 @@ def _of_results(results: Sequence[Item], expected: str | None, folder: Path) -> 
     headers = rows.of_blocks(found["block"]) if found["block"] else None
     times = {} if headers is None else rows.times_of(headers)
     if any(items for kind, items in found.items() if kind != "block"):
-        times = {**beside.headers(folder).times, **times}
+        times = {**beside.times(folder), **times}
     found["transaction"] += rows.whole_transactions(found["block"])
     found["log"] += rows.logs_within(found["receipt"])
     frames = {READ[kind][0]: READ[kind][1](items, times) for kind, items in found.items() if items and kind != "block"}

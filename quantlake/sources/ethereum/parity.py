@@ -49,7 +49,7 @@ def read(path: Path) -> Rows:
     """The traces of a file, then its receipts. Raises ``QuantLakeError`` naming file, trace or receipt, and what was found."""
     document = documents.opened(path)
     items = [Item(where, line, 0, found) for where, line, found in documents.parsed(document)]
-    times = beside.headers(path.parent).times
+    times = beside.times(path.parent)
     whole = [item for item in items if "traces" in of_one(item)]
     if len(whole) < len(items):
         found = {traces.raw: of_traces(items, times)}
