@@ -12,7 +12,20 @@ from pathlib import Path
 import pyarrow as pa
 
 from quantlake.contract import Document, QuantLakeError, Stream
-from quantlake.sources import calendars, captures, csv_bars, databento, databento_reference, feeds, lean, rates, rss, sec, social
+from quantlake.sources import (
+    calendars,
+    captures,
+    csv_bars,
+    databento,
+    databento_reference,
+    ethereum,
+    feeds,
+    lean,
+    rates,
+    rss,
+    sec,
+    social,
+)
 from quantlake.sources.authors import Hashed, no_secret
 from quantlake.sources.importers import Importer, Recognised, Rows
 from quantlake.sources.lean import reference as lean_reference
@@ -29,11 +42,13 @@ FORMATS: tuple[Callable[[Path], Recognised], ...] = (
     csv_bars.recognise,
     rss.recognise,
     feeds.recognise,
+    ethereum.recognise,
 )
 """Asked in this order; the first that knows a file's kind decides."""
 KNOWN = (
     "LEAN zips and reference files, Databento DBN and reference data, exchange captures, calendars, CSV bars, interest rates, RSS and Atom, "
-    "RSS items as JSON, SEC company facts, submissions, current filings (Atom) and form indexes, StockTwits messages, tweets"
+    "RSS items as JSON, SEC company facts, submissions, current filings (Atom) and form indexes, JSON-RPC responses of Ethereum, ethereum-etl's "
+    "files, Parity traces, StockTwits messages, tweets"
 )
 SLICE_ROWS = 100_000  # sent between two words of progress
 NO_DATA = ("readme", "license", "licence", "notice", "source.txt", "thumbs.db")

@@ -13,7 +13,7 @@ COLUMNS = (
     common.BLOCK_NUMBER,
     Column("block_hash", Text, "The block that was the chain's at this height; null: none was any more.", null=True),
     common.BLOCK_TIMESTAMP,
-    Column("observed_at", Timestamp, "When that was seen, UTC; in history the block's time."),
+    Column("observed_at", Timestamp, "When that was seen, UTC; in history the block's time.", provenance=True),
     Column("finalized_number", Integer, "The height up to which the node called blocks final then.", null=True, minimum=0),
 )
 
