@@ -52,7 +52,7 @@ def simulate(
 
 
 def replay(paths: Annotated[list[Path], typer.Argument(help="Recorded files or folders of them.")]) -> None:
-    """Send recorded files: market, reference and alternative data in the formats of many sources; the format is found from path and content."""
+    """Send recorded files: market, reference, alternative and on-chain data in the formats of many sources; the format is found from path and content."""
     replay_paths(platform(), paths)
 
 

@@ -81,6 +81,14 @@ def test_whole_transactions_and_hashes_alone_are_counted(tmp_path: Path) -> None
     assert found[transactions.raw].select("transaction_index", "line_number", "item_index").rows() == [(0, 1, 0), (1, 1, 1)]
 
 
+@pytest.mark.parametrize("method", ["eth_getBlockByNumber", "eth_getTransactionReceipt", "eth_getLogs", "trace_block"])
+def test_a_result_is_what_the_file_s_name_says_was_asked(tmp_path: Path, method: str) -> None:
+    with pytest.raises(QuantLakeError, match=rf"{method}\.json item 1 is '0x1', not an object"):
+        read(written(tmp_path / f"{method}.json", response("0x1")))
+    assert read(written(tmp_path / f"{method}.json", response(None))) == {}
+    assert replay.recognise(written(tmp_path / "eth_prices.json", '{"close": 1}')) is None
+
+
 def test_a_block_has_its_time_and_is_the_chain_s_from_then_on(tmp_path: Path) -> None:
     found = read(written(tmp_path / "a.json", response(block(7, transaction()))))
     for stream in (blocks.raw, transactions.raw, chain_status.raw):
@@ -168,7 +176,7 @@ def test_code_of_a_contract(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["0xabc", "text", 5, {}])
 def test_an_answer_that_is_no_data_is_refused(tmp_path: Path, answer: Any) -> None:
-    with pytest.raises(QuantLakeError, match=r"_latest\.json(: its result| item 1 is .*, not a response)"):
+    with pytest.raises(QuantLakeError, match=r"_latest\.json(: its result| is not one response with a result or an error)"):
         read(call(tmp_path, SYMBOL, answer))
 
 
@@ -239,7 +247,12 @@ TRACE_CSV = "block_number,transaction_hash,transaction_index,from_address,to_add
 def test_traces_take_the_hash_of_a_block_beside_them(tmp_path: Path) -> None:
     row = f"7,{hash_of(1000)},0,{ADDRESS},{OTHER},{2**256 - 1},call"
     path = written(tmp_path / "traces.csv", f'{TRACE_CSV}\n{row},"0,2",,1\n{row},,oops,0\n7,,,,{ADDRESS},5,reward,,,1\n')
-    with pytest.raises(QuantLakeError, match=r"traces\.csv line 2: block_hash is missing, and the files beside it do not hold just one block"):
+    with pytest.raises(QuantLakeError, match=r"no importer for this format \(ethereum-etl traces without their blocks' hashes: put the blocks beside them\)"):
+        replay.plan([path])
+    written(tmp_path / "trace_block.json", response([trace(number=8), trace(number=7)]))
+    assert read(path)[traces.raw].select("block_hash", "block_timestamp").rows() == [(hash_of(7), None)] * 3
+    written(tmp_path / "trace_block.json", response([trace(number=8)]))
+    with pytest.raises(QuantLakeError, match=r"traces\.csv line 2: block_hash is missing, and the files beside it do not name just one block"):
         read(path)
     written(tmp_path / "blocks.csv", f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},1700000007,0,,\n")
     found = read(path)[traces.raw]
@@ -248,7 +261,7 @@ def test_traces_take_the_hash_of_a_block_beside_them(tmp_path: Path) -> None:
         (hash_of(7), TIME, "", "5", 1, None, 0),
     ]  # fmt: skip
     written(tmp_path / "more.csv", f"{BLOCK_CSV}\n7,{hash_of(8)},{hash_of(6)},1700000007,0,,\n")
-    with pytest.raises(QuantLakeError, match="do not hold just one block of its number"):
+    with pytest.raises(QuantLakeError, match="do not name just one block of its number"):
         read(path)
 
 
@@ -334,6 +347,8 @@ def test_documents_that_are_no_responses_are_refused_by_name(tmp_path: Path, tex
     ([log(topics=[ROOT] * 5)], "is not a list of up to 4, each a word"),
     ([log(topics="0x")], "item 1 result 0: topics is '0x', not a list"),
     ([log(data="0x123")], "item 1 result 0: data '0x123' is not data (0x and pairs of hex digits)"),
+    ([log(topics=["\ud83d"])], "item 1 result 0: topics has half of a character"),
+    ([log(topics=[1.5])], "item 1 result 0: topics '1.5' is not a list of up to 4, each a word"),
     ([log(), "0x"], "item 1 result 1 is '0x', not an object"),
     ({"colour": 1, "blockHash": "x"}, "item 1 has the members 'colour, blockHash', which are none of a block, trace"),
 ])

@@ -6,7 +6,7 @@ Here: recognising a file. Not here: reading it (json_rpc.py, etl.py, parity.py),
 import re
 from pathlib import Path
 
-from quantlake.sources.ethereum import etl, json_rpc, parity
+from quantlake.sources.ethereum import beside, etl, json_rpc, parity
 from quantlake.sources.ethereum.beside import SUFFIX
 from quantlake.sources.importers import Importer, Recognised, content
 
@@ -25,12 +25,12 @@ def recognise(path: Path) -> Recognised:
     """
     if not SUFFIX.search(path.name):
         return None
-    if json_rpc.asked(path):
+    if json_rpc.asked(path) and not etl.is_csv(path):
         return Importer("JSON-RPC responses", json_rpc.read)
     head = content(path, HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
     line = head.split(b"\n")[0]
     if etl.is_csv(path):
-        return _etl(etl.kind_of(frozenset(line.decode("utf-8", errors="replace").strip().split(","))))
+        return _etl(path, frozenset(line.decode("utf-8", errors="replace").strip().split(",")))
     if not head.startswith((b"{", b"[")):
         return None
     members = _members(head)
@@ -39,7 +39,7 @@ def recognise(path: Path) -> Recognised:
     if _is_response(members, head):
         return Importer("JSON-RPC responses", json_rpc.read)
     told = TYPE.search(line) if b'"item_id"' in line else None
-    return _etl(etl.kind_of(_members(line), told and told[1].decode()))
+    return _etl(path, _members(line), told and told[1].decode())
 
 
 def _members(text: bytes) -> frozenset[str]:
@@ -51,7 +51,10 @@ def _is_response(members: frozenset[str], head: bytes) -> bool:
     return bool(members & {"result", "error"}) and (of_a_chain or ("jsonrpc" in members and not RESULT_OBJECT.search(head)))
 
 
-def _etl(kind: str | None) -> Recognised:
+def _etl(path: Path, members: frozenset[str], told: str | None = None) -> Recognised:
+    kind = etl.kind_of(members, told)
     if kind == "token_transfer":
         return etl.NO_IMPORTER
+    if kind == "trace" and "block_hash" not in members and not beside.hashes(path.parent):
+        return etl.NO_HASHES
     return Importer(f"ethereum-etl {kind}s", etl.read) if kind else None

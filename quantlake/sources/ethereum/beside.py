@@ -7,8 +7,7 @@ refused when it is read itself.
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.sources.ethereum.documents import opened, parsed
-from quantlake.sources.ethereum.values import HASH, LAST_SECOND
+from quantlake.sources.ethereum.values import EITHER, HASH, LAST_SECOND, SHOWN
 from quantlake.sources.importers import content
 
 SUFFIX = re.compile(r"\.(json|jsonl|ndjson|csv)(\.gz)?$", re.IGNORECASE)
@@ -27,14 +26,6 @@ LARGEST_CHAIN = 2**63 - 1
 Listing = tuple[tuple[str, int, int], ...]
 
 
-@dataclass(frozen=True)
-class Headers:
-    """Blocks' times by hash, and the hashes of each height."""
-
-    times: Mapping[str, datetime]
-    hashes: Mapping[int, frozenset[str]]
-
-
 def chain_id(folder: Path) -> int:
     """What a recorded ``eth_chainId`` says, else 1. Raises ``QuantLakeError``: it is no such response, or there are two that differ."""
     found = {path: _chain(path) for path in sorted(folder.iterdir()) if CHAIN.search(path.name) and SUFFIX.search(path.name)}
@@ -43,56 +34,82 @@ def chain_id(folder: Path) -> int:
     return next(iter(found.values()), MAIN_NET)
 
 
-def headers(folder: Path) -> Headers:
-    """Of all blocks that files of the folder hold. Files are read again only where one has changed."""
+def times(folder: Path) -> Mapping[str, datetime]:
+    """By hash, of all blocks whose headers files of the folder hold. Files are read again only where one has changed."""
+    return _times(folder, _listing(folder))
+
+
+def hashes(folder: Path) -> Mapping[int, frozenset[str]]:
+    """By height, of all blocks whose headers, transactions, receipts, logs or traces files of the folder hold; otherwise as ``times``."""
+    return _hashes(folder, _listing(folder))
+
+
+def _listing(folder: Path) -> Listing:
     files = [path for path in sorted(folder.iterdir()) if SUFFIX.search(path.name) and path.is_file()]
-    return _headers(folder, tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
 @lru_cache(maxsize=4)
-def _headers(folder: Path, listing: Listing) -> Headers:
-    times: dict[str, datetime] = {}
-    hashes: dict[int, set[str]] = {}
-    for name, _, _ in listing:
-        for number, block, time in _blocks(folder / name):
-            times[block] = time
-            hashes.setdefault(number, set()).add(block)
-    return Headers(times, {number: frozenset(found) for number, found in hashes.items()})
+def _times(folder: Path, listing: Listing) -> Mapping[str, datetime]:
+    found = (_header(record) for name, _, _ in listing if _has_headers(folder / name) for record in _objects(folder / name))
+    return dict(header for header in found if header)
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, str, datetime]]:
+@lru_cache(maxsize=4)
+def _hashes(folder: Path, listing: Listing) -> Mapping[int, frozenset[str]]:
+    found: dict[int, set[str]] = {}
+    for block in (_block(record) for name, _, _ in listing for record in _objects(folder / name)):
+        if block:
+            found.setdefault(block[0], set()).add(block[1])
+    return {number: frozenset(those) for number, those in found.items()}
+
+
+def _has_headers(path: Path) -> bool:
+    """Of ethereum-etl's files the first record tells; of responses each may be another's."""
     try:
         head = content(path, HEAD_BYTES)
-        if b"parent_hash" in head or (b'"result"' in head and b'"parentHash"' in content(path)):
-            yield from (header for found in _objects(path) if (header := _header(found)))
+        return b"parent_hash" in head or (b'"result"' in head and b'"parentHash"' in content(path))
+    except QuantLakeError:
+        return False
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file: of responses the results, of lists each item, of mev-inspect's files the traces."""
+    try:
+        document = opened(path)
+        if ".csv" in path.suffixes:
+            yield from csv.DictReader(io.StringIO(document.text, newline=""))
+            return
+        for _, _, found in parsed(document):
+            inner = found.get("result", found.get("traces", found)) if isinstance(found, dict) and "action" not in found else found
+            yield from (record for record in (inner if isinstance(inner, list) else [inner]) if isinstance(record, dict))
     except (QuantLakeError, csv.Error):
         return
 
 
-def _objects(path: Path) -> Iterable[Any]:
-    document = opened(path)
-    if ".csv" in path.suffixes:
-        yield from csv.DictReader(io.StringIO(document.text, newline=""))
-        return
-    for _, _, found in parsed(document):
-        yield found.get("result", found) if isinstance(found, dict) else found
+def _header(found: dict[str, Any]) -> tuple[str, datetime] | None:
+    seconds, block = _whole(found.get("timestamp")), str(found.get("hash")).lower()
+    if seconds is None or seconds > LAST_SECOND or not found.keys() & {"parentHash", "parent_hash"} or not re.fullmatch(HASH.pattern, block):
+        return None
+    return block, datetime.fromtimestamp(seconds, UTC)
 
 
-def _header(found: Any) -> tuple[int, str, datetime] | None:
-    if not isinstance(found, dict) or not ("parentHash" in found or "parent_hash" in found):
-        return None
-    try:
-        number, seconds = (int(str(found[name]), 0) for name in ("number", "timestamp"))
-    except (KeyError, ValueError):
-        return None
-    block = str(found.get("hash")).lower()
-    if not re.match(HASH.pattern, block) or not 0 <= seconds <= LAST_SECOND:
-        return None
-    return number, block, datetime.fromtimestamp(seconds, UTC)
+def _block(found: dict[str, Any]) -> tuple[int, str] | None:
+    of_header = ("number", "hash") if found.keys() & {"parentHash", "parent_hash"} else ("", "")
+    for number, block in (of_header, ("blockNumber", "blockHash"), ("block_number", "block_hash")):
+        height, told = _whole(found.get(number)), str(found.get(block)).lower()
+        if height is not None and re.fullmatch(HASH.pattern, told):
+            return height, told
+    return None
+
+
+def _whole(found: Any) -> int | None:
+    text = str(found)
+    return int(text, 16 if text[:2] in ("0x", "0X") else 10) if re.fullmatch(EITHER.pattern, text) else None
 
 
 def _chain(path: Path) -> int:
     found = [item.get("result") if isinstance(item, dict) else item for _, _, item in parsed(opened(path))]
     if len(found) != 1 or not re.fullmatch("0x[0-9a-fA-F]+", str(found[0])) or int(str(found[0]), 16) > LARGEST_CHAIN:
-        raise QuantLakeError(f"{path}: its result is {str(found)[:60]}, not a chain's id as hex, such as 0x1")
+        raise QuantLakeError(f"{path}: its result is {str(found)[:SHOWN]}, not a chain's id as hex, such as 0x1")
     return int(str(found[0]), 16)

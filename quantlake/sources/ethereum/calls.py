@@ -20,7 +20,7 @@ from quantlake.datasets.onchain import contracts, tokens
 from quantlake.evm import abi, code
 from quantlake.sources.ethereum.documents import opened, parsed
 from quantlake.sources.ethereum.rows import TIME
-from quantlake.sources.ethereum.values import DATA
+from quantlake.sources.ethereum.values import DATA, SHOWN
 
 CALL = re.compile(r"(?i)(^|\.)eth_call_data_(?P<data>0x[0-9a-f]*)_to_(?P<to>0x[0-9a-f]{40})_(?P<block>\w+)\.json(\.gz)?$")
 CODE = re.compile(r"(?i)(^|\.)eth_getCode_(?P<of>0x[0-9a-f]{40})_(?P<block>\w+)\.json(\.gz)?$")
@@ -61,10 +61,10 @@ def _answer(path: Path) -> str | None:
     """The result, in lower case; null of an error."""
     found: list[Any] = [item for _, _, item in parsed(opened(path))]
     if len(found) != 1 or not isinstance(found[0], dict) or not found[0].keys() & {"result", "error"}:
-        raise QuantLakeError(f"{path} is not one response with a result or an error; it has {str(found)[:60]!r}")
+        raise QuantLakeError(f"{path} is not one response with a result or an error; it has {str(found)[:SHOWN]!r}")
     answer = found[0].get("result")
-    if answer is not None and (not isinstance(answer, str) or not re.match(DATA.pattern, answer)):
-        raise QuantLakeError(f"{path}: its result {str(answer)[:60]!r} is not {DATA.said}")
+    if answer is not None and (not isinstance(answer, str) or not re.fullmatch(DATA.pattern, answer)):
+        raise QuantLakeError(f"{path}: its result {str(answer)[:SHOWN]!r} is not {DATA.said}")
     return answer and answer.lower()
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.sources.ethereum.rows import Origin
+from quantlake.sources.ethereum.values import SHOWN
 from quantlake.sources.importers import content, decoded, sha256
-
-SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def parsed(document: Document) -> Iterator[tuple[str, int, Any]]:
     Raises ``QuantLakeError`` naming the line that is not JSON.
     """
     try:
-        found = _loads(document.text)
+        found = DECODER.decode(document.text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             yield from _by_line(document)
@@ -63,16 +62,12 @@ def _by_line(document: Document) -> Iterator[tuple[str, int, Any]]:
         if not line.strip():
             continue
         try:
-            found = _loads(line)
+            found = DECODER.decode(line)
         except ValueError as error:
             raise _not_json(where, line, error) from None
         except RecursionError:
             raise QuantLakeError(f"{where} is nested too deeply for data of a chain") from None
         yield from ((where, number, item) for item in (found if isinstance(found, list) else [found]))
-
-
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_float=str, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> Any:
@@ -82,3 +77,6 @@ def _no_constant(name: str) -> Any:
 def _not_json(where: str, text: str, error: ValueError) -> QuantLakeError:
     why = getattr(error, "msg", error)
     return QuantLakeError(f"{where} is not JSON ({why}); it begins {text.lstrip()[:SHOWN]!r}; a cut file, or an error page? Fetch it again")
+
+
+DECODER = json.JSONDecoder(parse_float=str, parse_constant=_no_constant)

@@ -5,7 +5,7 @@ Here: their columns (https://github.com/blockchain-etl/ethereum-etl/blob/develop
 - What a record is says its member ``type``, as the exporter's stream has it, or else its members.
 - Lists in CSV have commas between their items; withdrawals are JSON objects with commas between them. An empty cell is null.
 - A transaction with ``receipt_...`` members is a receipt too.
-- Times of receipts, logs and traces that do not carry them, and the hash of a trace's block, are those of blocks in the file or beside it. A trace whose
+- Times of records that do not carry them, and the hash of a trace's block, are those of blocks in the file or beside it. A trace whose
   block is not there, or is one of two of its height, is refused.
 - ``line_number`` counts lines of JSON, and in CSV records after the header.
 """
@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ import polars as pl
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.datasets.onchain import blocks, chain_status, contracts, logs, receipts, tokens, traces, transactions
 from quantlake.sources.ethereum import beside, documents, parity, rows
-from quantlake.sources.ethereum.beside import Headers
 from quantlake.sources.ethereum.values import (
     ADDRESS,
     BLOOM,
     DATA,
     DIGITS,
     HASH,
+    HASH_OR_NONE,
+    SHOWN,
     WORD,
     Item,
     Records,
@@ -51,6 +52,7 @@ MEMBERS: Mapping[str, frozenset[str]] = {
     "token": frozenset({"address", "symbol", "name", "decimals", "total_supply"}),
 }
 """What a record of each kind has; all but the first have importers."""
+NO_HASHES = "ethereum-etl traces without their blocks' hashes: put the blocks beside them"
 MANY = 1 << 16  # items of a list
 Frames = Mapping[Stream, pl.DataFrame]
 
@@ -68,10 +70,9 @@ def read(path: Path) -> Rows:
     """The rows of a file. Raises ``QuantLakeError`` naming file, line and member: what is missing or wrong, a record of no known kind."""
     document = documents.opened(path)
     found = _of_csv(document) if is_csv(path) else _of_json(document)
-    headers = beside.headers(path.parent) if found.keys() & {"receipt", "log", "trace"} else Headers({}, {})
     merged: dict[Stream, pl.DataFrame] = {}
     for kind, those in found.items():
-        for stream, frame in READ[kind](those, headers).items():
+        for stream, frame in READ[kind](those, path.parent).items():
             merged[stream] = pl.concat([merged[stream], frame], how="diagonal") if stream in merged else frame
     yield from rows.tables(merged, document.origin("ethereum_etl", beside.chain_id(path.parent)))
 
@@ -80,11 +81,11 @@ def is_csv(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(".csv")
 
 
-def kind_of(members: Collection[str], told: Any = None) -> str | None:
+def kind_of(members: Set[str], told: Any = None) -> str | None:
     """The kind of a record by its ``type``, else by its members; null: none."""
     if isinstance(told, str) and told in MEMBERS:
         return told
-    return next((kind for kind, needed in MEMBERS.items() if needed <= set(members)), None)
+    return next((kind for kind, needed in MEMBERS.items() if members >= needed), None)
 
 
 def _of_json(document: documents.Document) -> dict[str, Found]:
@@ -92,7 +93,7 @@ def _of_json(document: documents.Document) -> dict[str, Found]:
     for where, line, found in documents.parsed(document):
         kind = kind_of(found.keys(), found.get("type")) if isinstance(found, dict) else None
         if kind is None:
-            raise QuantLakeError(f"{where} is none of ethereum-etl's {', '.join(MEMBERS)}: {str(found)[:60]!r}")
+            raise QuantLakeError(f"{where} is none of ethereum-etl's {', '.join(MEMBERS)}: {str(found)[:SHOWN]!r}")
         kinds.setdefault(kind, []).append(Item(where, line, 0, found))
     return {kind: Found(of_objects(items, DIGITS), placed(items), items) for kind, items in kinds.items() if kind in READ}
 
@@ -101,7 +102,7 @@ def _of_csv(document: documents.Document) -> dict[str, Found]:
     header, cells, lines = _table(document)
     kind = kind_of(frozenset(header))
     if kind is None or kind not in READ or len(set(header)) < len(header):
-        raise QuantLakeError(f"{document.path} line 1: {','.join(header)[:60]!r} is the header of none of ethereum-etl's {', '.join(READ)}")
+        raise QuantLakeError(f"{document.path} line 1: {','.join(header)[:SHOWN]!r} is the header of none of ethereum-etl's {', '.join(READ)}")
     columns = {name: pl.Series(name, [row[i] for row in cells], dtype=pl.String) for i, name in enumerate(header)}
 
     def member(name: str) -> pl.Series:
@@ -118,7 +119,7 @@ def _of_csv(document: documents.Document) -> dict[str, Found]:
         return f"{document.path} line {lines[row]}"
 
     items = _parsed_withdrawals(member("withdrawals"), where) if kind == "block" else ()
-    return {kind: Found(Records(member, listed, where, len(cells), DIGITS), places, items)}
+    return {kind: Found(Records(member, listed, where, DIGITS), places, items)}
 
 
 def _table(document: documents.Document) -> tuple[list[str], list[list[str]], list[int]]:
@@ -140,7 +141,7 @@ def _table(document: documents.Document) -> tuple[list[str], list[list[str]], li
     return header, cells, lines
 
 
-def _blocks(found: Found, _: Headers) -> Frames:
+def _blocks(found: Found, _: Path) -> Frames:
     records = found.records
     root = records.text("withdrawals_root", HASH, null=True)
     frame = pl.DataFrame({
@@ -171,11 +172,11 @@ def _blocks(found: Found, _: Headers) -> Frames:
     return {blocks.raw: frame, chain_status.raw: rows.seen(frame)}
 
 
-def _transactions(found: Found, headers: Headers) -> Frames:
+def _transactions(found: Found, folder: Path) -> Frames:
     records = found.records
     frame = pl.DataFrame({
         **found.placed,
-        **_block(records, headers),
+        **_block(records, folder),
         "hash": records.text("hash", HASH),
         "nonce": records.integer("nonce"),
         "transaction_index": records.integer("transaction_index"),
@@ -202,13 +203,13 @@ def _receipts_within(records: Records, transactions: pl.DataFrame) -> pl.DataFra
     return shared.with_columns(**_outcome(records, "receipt_")).filter(used.is_not_null())
 
 
-def _receipts(found: Found, headers: Headers) -> Frames:
+def _receipts(found: Found, folder: Path) -> Frames:
     records = found.records
     records.integer("gas_used")
     records.integer("cumulative_gas_used")
     return {receipts.raw: pl.DataFrame({
         **found.placed,
-        **_block(records, headers),
+        **_block(records, folder),
         "transaction_hash": records.text("transaction_hash", HASH),
         "transaction_index": records.integer("transaction_index"),
         **_outcome(records, ""),
@@ -219,7 +220,7 @@ def _outcome(records: Records, prefix: str) -> dict[str, pl.Series]:
     """A receipt's own columns, whose members begin with ``prefix``."""
     return {
         "status": records.integer(f"{prefix}status", null=True),
-        "root": records.text(f"{prefix}root", HASH, null=True),
+        "root": records.text(f"{prefix}root", HASH_OR_NONE, null=True),
         "gas_used": records.integer(f"{prefix}gas_used", null=True),
         "cumulative_gas_used": records.integer(f"{prefix}cumulative_gas_used", null=True),
         "effective_gas_price": records.amount(f"{prefix}effective_gas_price", null=True),
@@ -231,11 +232,11 @@ def _outcome(records: Records, prefix: str) -> dict[str, pl.Series]:
     }
 
 
-def _logs(found: Found, headers: Headers) -> Frames:
+def _logs(found: Found, folder: Path) -> Frames:
     records = found.records
     return {logs.raw: pl.DataFrame({
         **found.placed,
-        **_block(records, headers),
+        **_block(records, folder),
         "log_index": records.integer("log_index"),
         "transaction_hash": records.text("transaction_hash", HASH),
         "transaction_index": records.integer("transaction_index"),
@@ -245,17 +246,17 @@ def _logs(found: Found, headers: Headers) -> Frames:
     })}  # fmt: skip
 
 
-def _traces(found: Found, headers: Headers) -> Frames:
+def _traces(found: Found, folder: Path) -> Frames:
     records = found.records
     numbers = records.integer("block_number")
-    hashes = _hashes(records, numbers, headers)
+    hashes = _hashes(records, numbers, folder)
     kinds = records.member("trace_type")
     records.refuse(~kinds.is_in(traces.TYPES).fill_null(False), "trace_type", kinds, f"is none of {', '.join(traces.TYPES)}")
     frame = parity.with_status(parity.with_reward_index(pl.DataFrame({
         **found.placed,
         "block_number": numbers,
         "block_hash": hashes,
-        "block_timestamp": _times(records, hashes, headers),
+        "block_timestamp": _times(records, hashes, folder),
         "transaction_hash": records.text("transaction_hash", HASH, null=True),
         "transaction_index": records.integer("transaction_index", null=True),
         "trace_address": records.words("trace_address", MANY, DIGITS, null=True).list.join(",").fill_null(""),
@@ -272,14 +273,14 @@ def _traces(found: Found, headers: Headers) -> Frames:
         "subtraces": records.integer("subtraces", null=True),
         "error": records.plain("error"),
     })))  # fmt: skip
-    return {traces.raw: frame}
+    return {traces.raw: frame.with_columns(status=pl.min_horizontal("status", records.integer("status", null=True)))}
 
 
-def _contracts(found: Found, headers: Headers) -> Frames:
+def _contracts(found: Found, folder: Path) -> Frames:
     records = found.records
     return {contracts.raw: pl.DataFrame({
         **found.placed,
-        **_of_maybe_no_block(records, headers),
+        **_of_maybe_no_block(records, folder),
         "address": records.text("address", ADDRESS),
         "bytecode": records.text("bytecode", DATA),
         "function_sighashes": records.words("function_sighashes", MANY, DATA),
@@ -288,40 +289,43 @@ def _contracts(found: Found, headers: Headers) -> Frames:
     })}  # fmt: skip
 
 
-def _tokens(found: Found, headers: Headers) -> Frames:
+def _tokens(found: Found, folder: Path) -> Frames:
     records = found.records
     return {tokens.raw: pl.DataFrame({
         **found.placed,
-        **_of_maybe_no_block(records, headers),
+        **_of_maybe_no_block(records, folder),
         "address": records.text("address", ADDRESS),
-        "symbol": records.plain("symbol"),
-        "name": records.plain("name"),
+        "symbol": records.plain("symbol").str.replace_all("\0", "", literal=True),
+        "name": records.plain("name").str.replace_all("\0", "", literal=True),
         "decimals": records.integer("decimals", null=True),
         "total_supply": records.amount("total_supply", null=True),
     })}  # fmt: skip
 
 
-def _block(records: Records, headers: Headers) -> dict[str, pl.Series]:
+def _block(records: Records, folder: Path) -> dict[str, pl.Series]:
     hashes = records.text("block_hash", HASH)
-    return {"block_number": records.integer("block_number"), "block_hash": hashes, "block_timestamp": _times(records, hashes, headers)}
+    return {"block_number": records.integer("block_number"), "block_hash": hashes, "block_timestamp": _times(records, hashes, folder)}
 
 
-def _of_maybe_no_block(records: Records, headers: Headers) -> dict[str, pl.Series]:
+def _of_maybe_no_block(records: Records, folder: Path) -> dict[str, pl.Series]:
     hashes = records.text("block_hash", HASH, null=True)
-    return {"block_number": records.integer("block_number", null=True), "block_hash": hashes, "block_timestamp": _times(records, hashes, headers)}
+    return {"block_number": records.integer("block_number", null=True), "block_hash": hashes, "block_timestamp": _times(records, hashes, folder)}
 
 
-def _times(records: Records, hashes: pl.Series, headers: Headers) -> pl.Series:
+def _times(records: Records, hashes: pl.Series, folder: Path) -> pl.Series:
     own = records.time("block_timestamp", null=True)
-    return own.zip_with(own.is_not_null(), rows.dated(hashes, headers.times))
+    return own.zip_with(own.is_not_null(), rows.dated(hashes, beside.times(folder))) if own.null_count() else own
 
 
-def _hashes(records: Records, numbers: pl.Series, headers: Headers) -> pl.Series:
+def _hashes(records: Records, numbers: pl.Series, folder: Path) -> pl.Series:
     """Of the blocks of traces, which their records may not say."""
     own = records.text("block_hash", HASH, null=True)
-    known = [headers.hashes.get(number, frozenset()) for number in numbers]
+    if not own.null_count():
+        return own
+    heights = beside.hashes(folder)
+    known = [heights.get(number, frozenset()) for number in numbers]
     found = own.zip_with(own.is_not_null(), pl.Series([next(iter(k)) if len(k) == 1 else None for k in known], dtype=pl.String))
-    records.refuse(found.is_null(), "block_hash", own, "is missing, and the files beside it do not hold just one block of its number; put blocks beside it")
+    records.refuse(found.is_null(), "block_hash", own, "is missing, and the files beside it do not name just one block of its number; put blocks beside it")
     return found
 
 
@@ -338,10 +342,10 @@ def _parsed_withdrawals(cells: pl.Series, where: Callable[[int], str]) -> list[I
         try:
             items.append(Item(where(row), row, 0, {"withdrawals": json.loads(cell if cell.startswith("[") else f"[{cell}]")}))
         except (ValueError, RecursionError):
-            raise QuantLakeError(f"{where(row)}: withdrawals {cell[:60]!r} is not JSON") from None
+            raise QuantLakeError(f"{where(row)}: withdrawals {cell[:SHOWN]!r} is not JSON") from None
     return items
 
 
-READ: Mapping[str, Callable[[Found, Headers], Frames]] = {
+READ: Mapping[str, Callable[[Found, Path], Frames]] = {
     "block": _blocks, "transaction": _transactions, "receipt": _receipts, "log": _logs, "trace": _traces, "contract": _contracts, "token": _tokens,
 }  # fmt: skip

@@ -20,7 +20,7 @@ import polars as pl
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.datasets.onchain import blocks, chain_status, common, logs, receipts, traces, transactions
 from quantlake.sources.ethereum import beside, calls, documents, parity, rows
-from quantlake.sources.ethereum.values import HEX, Item, of_objects
+from quantlake.sources.ethereum.values import HEX, SHOWN, Item, of_objects
 from quantlake.sources.importers import Rows
 
 MARKS: Mapping[str, frozenset[str]] = {
@@ -35,7 +35,7 @@ METHODS = {
     "eth_getBlockByNumber": "block", "eth_getBlockByHash": "block", "eth_getBlockReceipts": "receipt", "eth_getTransactionReceipt": "receipt",
     "eth_getLogs": "log", "eth_getFilterLogs": "log", "trace_block": "trace",
 }  # fmt: skip
-NAME = re.compile(r"(?:^|\.)((?:eth|trace|net)_[A-Za-z]+)(?:[_.]|$)")
+NAME = re.compile(r"(?:^|\.)(eth_(?:get[A-Z][A-Za-z]+|call|chainId|blockNumber|newFilter|uninstallFilter)|trace_block)[_.]")
 
 
 def read(path: Path) -> Rows:
@@ -44,10 +44,12 @@ def read(path: Path) -> Rows:
     Raises ``QuantLakeError`` naming file, response and member: no JSON, no response, a result that is not what it should be.
     """
     document = documents.opened(path)
-    found = list(_results(documents.parsed(document)))
     method = asked(path)
-    single = calls.read(path) if method in ("eth_call", "eth_getCode") else _of_results(found, METHODS.get(method or ""), path.parent)
-    yield from rows.tables(single, document.origin("json_rpc", beside.chain_id(path.parent)))
+    if method in ("eth_call", "eth_getCode"):
+        found = calls.read(path)
+    else:
+        found = _of_results(list(_results(documents.parsed(document))), METHODS.get(method or ""), path.parent)
+    yield from rows.tables(found, document.origin("json_rpc", beside.chain_id(path.parent)))
 
 
 def asked(path: Path) -> str | None:
@@ -60,7 +62,7 @@ def _results(responses: Iterable[tuple[str, int, Any]]) -> Iterator[Item]:
     """The results that are there, each item of a list by itself."""
     for where, line, response in responses:
         if not isinstance(response, dict) or not response.keys() & {"result", "error"}:
-            raise QuantLakeError(f"{where} is {str(response)[:60]!r}, not a response with a result or an error")
+            raise QuantLakeError(f"{where} is {str(response)[:SHOWN]!r}, not a response with a result or an error")
         result = response.get("result")
         if isinstance(result, list):
             items = [Item(f"{where} result {number}", line, number, part) for number, part in enumerate(result)]
@@ -79,7 +81,7 @@ def _of_results(results: Sequence[Item], expected: str | None, folder: Path) -> 
     headers = rows.of_blocks(found["block"]) if found["block"] else None
     times = {} if headers is None else rows.times_of(headers)
     if any(items for kind, items in found.items() if kind != "block"):
-        times = {**beside.headers(folder).times, **times}
+        times = {**beside.times(folder), **times}
     found["transaction"] += rows.whole_transactions(found["block"])
     found["log"] += rows.logs_within(found["receipt"])
     frames = {READ[kind][0]: READ[kind][1](items, times) for kind, items in found.items() if items and kind != "block"}
@@ -95,7 +97,7 @@ def _kind(item: Item) -> str | None:
         return None
     kind = next((kind for kind, marks in MARKS.items() if marks & item.value.keys()), None)
     if kind is None:
-        raise QuantLakeError(f"{item.where} has the members {', '.join(item.value)[:60]!r}, which are none of a {', '.join(MARKS)}")
+        raise QuantLakeError(f"{item.where} has the members {', '.join(item.value)[:SHOWN]!r}, which are none of a {', '.join(MARKS)}")
     return kind
 
 

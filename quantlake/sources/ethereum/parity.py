@@ -23,7 +23,7 @@ from quantlake.contract import QuantLakeError
 from quantlake.datasets.onchain import receipts, traces
 from quantlake.sources.ethereum import beside, documents
 from quantlake.sources.ethereum.rows import dated, tables
-from quantlake.sources.ethereum.values import ADDRESS, DATA, EITHER, HASH, Item, Records, of_objects, placed, within
+from quantlake.sources.ethereum.values import ADDRESS, DATA, DIGITS, EITHER, HASH, SHOWN, Item, of_objects, placed, within
 from quantlake.sources.importers import Rows
 
 SNAKE = {
@@ -49,10 +49,14 @@ def read(path: Path) -> Rows:
     """The traces of a file, then its receipts. Raises ``QuantLakeError`` naming file, trace or receipt, and what was found."""
     document = documents.opened(path)
     items = [Item(where, line, 0, found) for where, line, found in documents.parsed(document)]
-    times = beside.headers(path.parent).times
+    times = beside.times(path.parent)
     whole = [item for item in items if "traces" in of_one(item)]
-    found, those = _of_files(whole, times) if len(whole) == len(items) else (of_traces(items, times), pl.DataFrame())
-    yield from tables({traces.raw: found, receipts.raw: those}, document.origin("parity_trace", beside.chain_id(path.parent)))
+    if len(whole) < len(items):
+        found = {traces.raw: of_traces(items, times)}
+    else:
+        each = [_of_file(item, times) for item in items]
+        found = {stream: pl.concat(frames) for stream, frames in zip((traces.raw, receipts.raw), zip(*each, strict=True), strict=False)}
+    yield from tables(found, document.origin("parity_trace", beside.chain_id(path.parent)))
 
 
 def of_traces(items: Sequence[Item], times: Mapping[str, datetime]) -> pl.DataFrame:
@@ -71,7 +75,7 @@ def of_traces(items: Sequence[Item], times: Mapping[str, datetime]) -> pl.DataFr
         "block_timestamp": dated(hashes, times),
         "transaction_hash": found.text("transactionHash", HASH, null=True),
         "transaction_index": found.integer("transactionPosition", null=True),
-        "trace_address": found.words("traceAddress", DEEPEST, EITHER).list.join(","),
+        "trace_address": found.words("traceAddress", DEEPEST, DIGITS).list.join(","),
         "from_address": found.text("from", ADDRESS, null=True),
         "to_address": found.text("to", ADDRESS, null=True),
         "value": found.amount("value", null=True),
@@ -113,7 +117,7 @@ def _flat(item: Item) -> dict[str, Any]:
     trace = of_one(item)
     kind, action, result = trace.get("type"), trace.get("action"), trace.get("result")
     if not isinstance(kind, str) or kind not in MEMBERS:
-        raise QuantLakeError(f"{item.where}: type {str(kind)[:60]!r} is none of {', '.join(MEMBERS)}")
+        raise QuantLakeError(f"{item.where}: type {str(kind)[:SHOWN]!r} is none of {', '.join(MEMBERS)}")
     if not isinstance(action, dict) or not isinstance(result, dict | None):
         raise QuantLakeError(f"{item.where}: its action must be an object, its result an object or null")
     if kind in RESULTS and result is None and not trace.get("error"):
@@ -123,7 +127,7 @@ def _flat(item: Item) -> dict[str, Any]:
         if parts[name] is None:
             raise QuantLakeError(f"{item.where}: action.{member} is missing")
     if parts.get("call_type") not in (None, *CALLS):
-        raise QuantLakeError(f"{item.where}: action.callType {str(parts['call_type'])[:60]!r} is none of {', '.join(CALLS)}")
+        raise QuantLakeError(f"{item.where}: action.callType {str(parts['call_type'])[:SHOWN]!r} is none of {', '.join(CALLS)}")
     results = {name: result.get(member) for name, member in RESULTS.get(kind, {}).items()} if result else {}
     whole = {name: trace.get(name, trace.get(snake)) for snake, name in SNAKE.items()}
     if kind != "reward" and None in (whole["transactionHash"], whole["transactionPosition"]):
@@ -138,28 +142,27 @@ def of_one(item: Item) -> dict[str, Any]:
     return found
 
 
-def _of_files(files: Sequence[Item], known: Mapping[str, datetime]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    heads = of_objects(files, EITHER)
-    heads.integer("block_number")
+def _of_file(file: Item, known: Mapping[str, datetime]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The traces and receipts of an object of mev-inspect."""
+    head = of_objects([file], EITHER)
+    head.integer("block_number")
     same = {"block_number": "block_number", "blockNumber": "block_number"}
-    found = of_traces(within(files, "traces", "trace", same), {})
-    hashes: dict[int, str] = {}
-    for line, block in zip(found["line_number"], found["block_hash"], strict=True):
-        if hashes.setdefault(line, block) != block:
-            raise QuantLakeError(f"{files[0].where}: its traces are of more than one block, {hashes[line]} and {block}")
-    times = {hashes[f.line]: t for f, t in zip(files, heads.time("block_timestamp", null=True), strict=True) if t is not None and f.line in hashes}
-    times = {**known, **times}
-    found = found.with_columns(block_timestamp=dated(found["block_hash"], times))
-    items = within(files, "receipts", "receipt", same)
-    for item in items:
-        if item.line not in hashes:
-            raise QuantLakeError(f"{item.where}: without a trace beside it, nothing says which block it is of")
-    blocks = pl.Series([hashes[item.line] for item in items], dtype=pl.String)
-    return found, _receipts(items, of_objects(items, EITHER), blocks, times)
+    found = of_traces(within([file], "traces", "trace", same), known)
+    items = within([file], "receipts", "receipt", same)
+    hashes = found["block_hash"].unique(maintain_order=True).to_list()
+    if len(hashes) > 1:
+        raise QuantLakeError(f"{file.where}: its traces are of more than one block, {hashes[0]} and {hashes[1]}")
+    if items and not hashes:
+        raise QuantLakeError(f"{items[0].where}: without a trace beside it, nothing says which block it is of")
+    stamp = head.time("block_timestamp", null=True)[0]
+    times = known if stamp is None else {**known, **dict.fromkeys(hashes, stamp)}
+    dated_traces = found.with_columns(block_timestamp=dated(found["block_hash"], times))
+    return dated_traces, _receipts(items, pl.Series(hashes * len(items), dtype=pl.String), times)
 
 
-def _receipts(items: Sequence[Item], found: Records, blocks: pl.Series, times: Mapping[str, datetime]) -> pl.DataFrame:
-    """Gas is null of a block in which its sum does not rise with each transaction."""
+def _receipts(items: Sequence[Item], blocks: pl.Series, times: Mapping[str, datetime]) -> pl.DataFrame:
+    """Gas is null where its sum does not rise with each transaction of the block."""
+    found = of_objects(items, EITHER)
     gas = {name: found.amount(name) for name in ("gas_used", "cumulative_gas_used")}
     frame = pl.DataFrame({
         **placed(items),
@@ -172,4 +175,4 @@ def _receipts(items: Sequence[Item], found: Records, blocks: pl.Series, times: M
         "effective_gas_price": found.amount("effective_gas_price", null=True),
     })  # fmt: skip
     rises = (pl.col("cumulative_gas_used").sort_by("transaction_index").diff() > 0).all() & pl.col("gas_used").is_not_null().all()
-    return frame.with_columns(pl.when(rises.over("block_hash")).then(pl.col(*gas)))
+    return frame.with_columns(pl.when(rises).then(pl.col(*gas)))

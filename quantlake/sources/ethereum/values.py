@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import NoneType
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 
 from quantlake.contract import QuantLakeError
 from quantlake.evm import words
@@ -37,7 +39,7 @@ def _bytes(number: int, name: str) -> Form:
 
 
 HASH, ADDRESS, WORD, BLOOM = _bytes(32, "a hash"), _bytes(20, "an address"), _bytes(32, "a word"), _bytes(256, "a bloom filter")
-SELECTOR = _bytes(4, "a selector")
+HASH_OR_NONE = Form(r"(?i)^0x([0-9a-f]{64})?$", "a hash (0x and 64 hex digits), or 0x")
 DATA = Form(r"(?i)^0x([0-9a-f]{2})*$", "data (0x and pairs of hex digits)")
 HEX = Form(r"(?i)^0x[0-9a-f]+$", "a hex quantity, such as 0x1f")
 DIGITS = Form(r"^[0-9]+$", "a whole number")
@@ -64,7 +66,6 @@ class Records:
     member: Callable[[str], pl.Series]
     listed: Callable[[str], pl.Series]
     where: Callable[[int], str]
-    height: int
     numbers: Form
 
     def text(self, name: str, form: Form, *, null: bool = False) -> pl.Series:
@@ -128,11 +129,10 @@ class Records:
 
 
 def of_objects(items: Sequence[Item], numbers: Form) -> Records:
-    """Records that are JSON objects. Raises ``QuantLakeError`` for one that is none, and for members that are no text, number or list of text."""
+    """Records that are JSON objects. Raises ``QuantLakeError`` for one that is none, and, when it is asked for, for a member of another type."""
     for item in items:
-        if not isinstance(item.value, dict):
-            raise QuantLakeError(f"{item.where} is {str(item.value)[:SHOWN]!r}, not an object")
-    return Records(partial(_texts, items), partial(_lists, items), lambda row: items[row].where, len(items), numbers)
+        _require_object(item)
+    return Records(partial(_texts, items), partial(_lists, items), lambda row: items[row].where, numbers)
 
 
 def within(records: Iterable[Item], member: str, called: str, same: Mapping[str, str] | None = None) -> list[Item]:
@@ -168,7 +168,23 @@ def placed(items: Sequence[Item]) -> dict[str, pl.Series]:
     }
 
 
+def decimals(numbers: pl.Series) -> pl.Series:
+    """Checked numbers, decimal or hex, as decimal text without leading zeros; null where one is beyond 256 bits."""
+    bare = numbers.str.to_lowercase().str.replace("^(0x|)0+([0-9a-f])", "$1$2")
+    is_hex = bare.str.starts_with("0x")
+    if not is_hex.any():
+        return _within_256_bits(bare)
+    from_hex = words.integers(words.digits(bare))
+    return from_hex if is_hex.all() else from_hex.zip_with(is_hex.fill_null(True), _within_256_bits(bare))
+
+
+def _require_object(item: Item) -> None:
+    if not isinstance(item.value, dict):
+        raise QuantLakeError(f"{item.where} is {str(item.value)[:SHOWN]!r}, not an object")
+
+
 def _list(record: Item, member: str) -> list[Any]:
+    _require_object(record)
     listed = record.value.get(member)
     if not isinstance(listed, list):
         raise QuantLakeError(f"{record.where}: {member} is {str(listed)[:SHOWN]!r}, not a list")
@@ -182,16 +198,6 @@ def _require_same(item: Item, record: Item, same: Mapping[str, str]) -> None:
         found, expected = item.value.get(name), record.value.get(of_record)
         if found is not None and str(found).lower() != str(expected).lower():
             raise QuantLakeError(f"{item.where}: {name} {str(found)[:SHOWN]!r} is not that of what it is in, {str(expected)[:SHOWN]!r}")
-
-
-def decimals(numbers: pl.Series) -> pl.Series:
-    """Checked numbers, decimal or hex, as decimal text without leading zeros; null where one is beyond 256 bits."""
-    bare = numbers.str.to_lowercase().str.replace("^(0x|)0+([0-9a-f])", "$1$2")
-    is_hex = bare.str.starts_with("0x")
-    if not is_hex.any():
-        return _within_256_bits(bare)
-    from_hex = words.integers(words.digits(bare))
-    return from_hex if is_hex.all() else from_hex.zip_with(is_hex.fill_null(True), _within_256_bits(bare))
 
 
 def _within_256_bits(digits: pl.Series) -> pl.Series:
@@ -221,7 +227,15 @@ def _text(name: str, where: str, value: Any) -> str | None:
 
 def _lists(items: Sequence[Item], name: str) -> pl.Series:
     values = [item.value.get(name) for item in items]
-    for item, value in zip(items, values, strict=True):
-        if not isinstance(value, list | None) or not all(isinstance(part, str | int) and _text(name, item.where, part) for part in value or ()):
-            raise QuantLakeError(f"{item.where}: {name} is {str(value)[:SHOWN]!r}, not a list of texts or whole numbers")
-    return pl.Series(name, [None if v is None else [str(part) for part in v] for v in values], dtype=pl.List(pl.String))
+    kinds = set(map(type, values))
+    parts = set(map(type, chain.from_iterable(v for v in values if type(v) is list)))
+    if not kinds <= {list, NoneType} or not parts <= {str, int}:
+        bad = next(i for i in items if not isinstance(i.value.get(name), list | None) or not {type(p) for p in i.value.get(name) or ()} <= {str, int})
+        raise QuantLakeError(f"{bad.where}: {name} is {str(bad.value[name])[:SHOWN]!r}, not a list of texts or whole numbers")
+    if int in parts:
+        values = [v and [str(part) for part in v] for v in values]
+    try:
+        return pl.Series(name, pa.array(values, pa.large_list(pa.large_string())))  # in polars alone it takes ten times as long
+    except UnicodeEncodeError:
+        bad = next(item for item, value in zip(items, values, strict=True) if any(SURROGATE.search(part) for part in value or ()))
+        raise QuantLakeError(f"{bad.where}: {name} has half of a character") from None
