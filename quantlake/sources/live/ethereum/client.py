@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.datasets.onchain import chain_status, common
+from quantlake.datasets.onchain import chain_status, common, dex_pools, logs, tokens
 from quantlake.sources.live.ethereum.blocks import Found, Place
 from quantlake.sources.live.ethereum.chain import Chain, Change, Header, linked
+from quantlake.sources.live.ethereum.contracts import Contracts
 from quantlake.sources.live.ethereum.decoder import Decoder
 from quantlake.sources.live.ethereum.fetching import Fetcher, LackingError
 from quantlake.sources.live.ethereum.known import Known
@@ -30,7 +31,7 @@ from quantlake.sources.live.limits import Tuning, unless
 from quantlake.sources.live.outbox import Outbox, Send
 from quantlake.sources.live.stats import ChainStats, Teller
 
-SENT: tuple[Stream, ...] = (*STREAMS, chain_status.raw)
+SENT: tuple[Stream, ...] = (*STREAMS, chain_status.raw, tokens.raw, dex_pools.raw)
 WINDOW_BLOCKS = 8  # asked for in one request, read by one process at a time
 WINDOWS_AHEAD = 6  # asked for before the first of them is sent
 LIVE_BLOCKS = 16
@@ -106,7 +107,7 @@ class Client:
     async def _work(self) -> None:
         self.stats.chain_id = await self._nodes.open()
         known = await asyncio.to_thread(self._known, self.stats.chain_id)
-        self._gone = known.gone
+        self._gone, self._contracts = known.gone, Contracts(self._nodes, known.contracts)
         self._chain = Chain(self._wanted.depth + 1, known.tail)
         _, head = await self._fetcher.header()
         self.stats.head = head.number
@@ -263,10 +264,16 @@ class Client:
         assert self.stats.chain_id is not None
         told = status(change, origin(self.stats.chain_id, datetime.now(UTC), live), self._finalized if live else None)
         rows = [(stream, pa.concat_tables([f.rows[stream.path] for f in found])) for stream in STREAMS]
-        await self._outbox.deliver([(stream, table) for stream, table in (*rows, (chain_status.raw, told)) if table.num_rows])
+        await self._deliver([*rows, (chain_status.raw, told)])
         self._pause = min(self._tuning.look_seconds, max(seconds / LOOKS, LEAST_SECONDS)) if (seconds := _apart(change.headers)) else self._pause
         self.stats.blocks += len(change.headers)
         self.stats.tip = max(change.headers[-1].number, self._chain.tip or 0)
+        if live:
+            self._contracts.see(dict(rows)[logs.raw])
+            await self._deliver(await self._contracts.said(self.stats.chain_id))
+
+    async def _deliver(self, tables: Sequence[tuple[Stream, pa.Table]]) -> None:
+        await self._outbox.deliver([(stream, table) for stream, table in tables if table.num_rows])
 
     def _live(self, heights: range) -> bool:
         """Whether blocks are known when they are received: they are new, or were told not to be there, which they must not precede."""
