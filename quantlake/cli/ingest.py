@@ -128,13 +128,14 @@ def _known(chain_id: int, depth: int) -> "Known":
     from quantlake.landing.land import land
     from quantlake.orchestration.assets import report_landing
     from quantlake.orchestration.instance import open_instance
+    from quantlake.sources.live.ethereum.client import KEPT
     from quantlake.sources.live.ethereum.known import known
 
     adapters = platform()
     with open_instance(adapters.settings.dagster_home) as instance:
         report = report_landing(instance, adapters, (chain_status.raw,))
         land(chain_status.raw, broker=adapters.broker, registry=adapters.registry, lake=adapters.lake, report=report)
-    return known(adapters.lake, chain_id, depth)
+    return known(adapters.lake, chain_id, KEPT * depth)
 
 
 def _resident(

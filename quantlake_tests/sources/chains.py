@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from quantlake.sources.live.ethereum.blocks import header
 from quantlake.sources.live.ethereum.bloom import bloom
+from quantlake.sources.live.ethereum.chain import Header
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 NO_BLOOM = "0x" + "0" * 512
@@ -36,6 +38,10 @@ class Made:
     @property
     def hash(self) -> str:
         return str(self.block["hash"])
+
+    @property
+    def header(self) -> Header:
+        return header(self.block)
 
 
 def made(number: int, parent: str, branch: str = "", transactions: int = 2, logs: int = 2, start: int = 1_700_000_000) -> Made:

@@ -70,7 +70,7 @@ def stamped(stream: Stream, rows: pl.DataFrame, origin: Origin) -> pa.Table:
     nothing = pl.DataFrame(pl.from_arrow(wire_arrow(stream).empty_table()))
     complete = pl.concat([nothing, whole.select(c for c in nothing.columns if c in whole.columns)], how="diagonal")
     filled = stream.filler(complete) if stream.filler else complete
-    return typed(stream, filled if origin.live else counted(filled))
+    return typed(stream, counted(filled) if origin.version else filled)
 
 
 def tables(found: Mapping[Stream, pl.DataFrame], origin: Origin) -> Rows:

@@ -29,16 +29,23 @@ class Change:
 
 
 class Chain:
-    """The newest ``kept`` heights and more; empty: nothing is known, and any block may be the first."""
+    """The newest ``kept`` heights; empty: nothing is known, and any block may be the first."""
 
     def __init__(self, kept: int, known: Iterable[tuple[int, str]] = ()) -> None:
         self._kept = kept
-        self._hashes = dict(sorted(known)[-kept:])
+        tail = sorted(known)
+        self._hashes = dict(tail[-kept:])
+        self._first = tail[0][0] if tail and len(tail) < kept else None  # where it began, if that is known
 
     @property
     def tip(self) -> int | None:
         """Its greatest height."""
         return next(reversed(self._hashes), None)
+
+    @property
+    def base(self) -> int:
+        """The least height that it holds; 0: none."""
+        return next(iter(self._hashes), 0)
 
     def hash_at(self, number: int) -> str | None:
         return self._hashes.get(number)
@@ -48,12 +55,14 @@ class Chain:
         return 0 if self.tip is None else max(self.tip - number + 1, 0)
 
     def follows(self, header: Header) -> bool:
-        """Whether its parent is the chain's; also where nothing is known of that height."""
+        """Whether its parent is the chain's; also where the chain began no earlier."""
         below = self._hashes.get(header.number - 1)
-        return below == header.parent or (below is None and (self.tip is None or header.number <= next(iter(self._hashes))))
+        return below == header.parent or self.tip is None or (self._first is not None and header.number <= self._first)
 
     def take(self, run: Sequence[Header]) -> Change:
         """A run of linked blocks, ascending, whose first one ``follows``, takes the place of all from its height on."""
+        if self.tip is None:
+            self._first = run[0].number
         replaced = [n for n in self._hashes if n >= run[0].number]
         for n in replaced:
             del self._hashes[n]

@@ -37,6 +37,7 @@ WINDOWS_AHEAD = 6  # asked for before the first of them is sent
 LIVE_BLOCKS = 16
 ATTEMPTS = 3  # then the newest block is asked for again: what is missing may be the chain's no more
 FINALIZED_SECONDS = 30.0
+KEPT = 3  # depths of heights are remembered: a chain that became shorter may lose as many blocks again
 STALE_SECONDS = 30.0
 LOOKS, LEAST_SECONDS = 4, 0.1  # at the head, in the time from one block to the next
 
@@ -108,14 +109,14 @@ class Client:
         self.stats.chain_id = await self._nodes.open()
         known = await asyncio.to_thread(self._known, self.stats.chain_id)
         self._gone, self._contracts = known.gone, Contracts(self._nodes, known.contracts)
-        self._chain = Chain(self._wanted.depth + 1, known.tail)
+        self._chain = Chain(KEPT * self._wanted.depth, known.tail)
         _, head = await self._fetcher.header()
         self.stats.head = head.number
         await self._rejoin(head)
         await self._fill_gaps(known)
         first = self._wanted.first
         if first is not None and (self._chain.tip is None or self._chain.tip < first - 1):
-            self._chain = Chain(self._wanted.depth + 1)
+            self._chain = Chain(KEPT * self._wanted.depth)
         await self._follow(head.number if first is None else first)
 
     async def _rejoin(self, head: Header) -> None:
@@ -184,7 +185,7 @@ class Client:
         tip = self._chain.tip
         if self._chain.hash_at(head.number) == head.hash or (tip is None and head.number < following):
             return False
-        if tip is not None and head.number < tip - self._wanted.depth:
+        if tip is not None and head.number < max(tip - self._wanted.depth, self._chain.base):
             self._nodes.failed(node, f"it is {tip - head.number} blocks behind")
             return False
         if time.monotonic() - self._finalized_at > FINALIZED_SECONDS:

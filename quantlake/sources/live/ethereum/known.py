@@ -36,16 +36,16 @@ class Known:
 NOTHING = Known(pl.Series([], dtype=pl.Int64))
 
 
-def known(lake: Lake, chain_id: int, depth: int) -> Known:
-    """What this client sent of a chain, as far as it is landed; the tail has ``depth`` heights and more."""
+def known(lake: Lake, chain_id: int, newest: int) -> Known:
+    """What this client sent of a chain, as far as it is landed; its tail is within the ``newest`` heights."""
     place = ["block_number"]
     own = lake.scan(chain_status.raw.spec).filter(pl.col("chain_id") == chain_id, pl.col("source") == SOURCE)
     heights = own.filter(pl.col("block_hash").is_not_null()).select(place).unique().sort(place).collect()[place[0]]
     contracts = frozenset(a for stream, name in ((tokens.raw, "address"), (dex_pools.raw, "pool")) for a in _said(lake, stream, name, chain_id))
     if heights.is_empty():
         return replace(NOTHING, contracts=contracts)
-    newest = own.filter(pl.col("block_number") >= heights[-1] - 2 * depth).sort("known_at", "_timestamp", "_partition", "_offset")
-    last = newest.group_by(place, maintain_order=True).agg(pl.col("block_hash").last()).sort(place).collect()
+    recent = own.filter(pl.col("block_number") > heights[-1] - newest).sort("known_at", "_timestamp", "_partition", "_offset")
+    last = recent.group_by(place, maintain_order=True).agg(pl.col("block_hash").last()).sort(place).collect()
     tail = last.drop_nulls("block_hash")
     gone = last.filter(pl.col("block_hash").is_null())["block_number"]
     return Known(heights, _unbroken(tail.select(*place, "block_hash").rows()), gone[-1] if len(gone) else -1, contracts)
