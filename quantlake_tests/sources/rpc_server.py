@@ -50,7 +50,10 @@ class RpcServer:
             wbufsize = -1  # head and body in one packet: the second of two would wait for an acknowledgement, 40 ms
 
             def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                if not content:
+                    return  # the client has gone
+                said = json.loads(content)
                 with server.lock:
                     found = server._answer(said if isinstance(said, list) else [said], isinstance(said, list))
                 time.sleep(found.wait)

@@ -1,5 +1,6 @@
 """Nodes that answer late, out of order, in part, wrongly or not at all: no block is sent that is not whole, and none is left out."""
 
+import json
 import logging
 from typing import Any
 
@@ -32,16 +33,19 @@ def whole(run: Run, server: RpcServer) -> bool:
     )
 
 
-@pytest.mark.parametrize("answer", [
-    Answer(429, b"slow down", {"Retry-After": "0"}), Answer(429, b"{}"), Answer(503), Answer(500, b"<html>"), Answer(200, b"<html>"), Answer(200, b"[{"),
-    Answer(200, LIMIT), Answer(200, BEHIND), Answer(400, BEHIND), Answer(200, []), Answer(200, b"null"), Answer(403, b"no"), Answer(302, b"", {"Location": "/"}),
-])  # fmt: skip
-def test_a_failure_of_the_moment_is_asked_again(answer: Answer) -> None:
+def test_failures_of_the_moment_are_asked_again() -> None:
+    answers = [
+        Answer(429, b"slow down", {"Retry-After": "0"}), Answer(429, b"{}"), Answer(503), Answer(500, b"<html>"), Answer(200, b"<html>"),
+        Answer(200, b"[{"), Answer(200, LIMIT), Answer(200, BEHIND), Answer(400, BEHIND), Answer(200, []), Answer(200, b"null"), Answer(403, b"no"),
+        Answer(302, b"", {"Location": "/"}),
+    ]  # fmt: skip
     with node(12) as server:
-        server.fail(3, answer)
+        for method in ("eth_chainId", "eth_getBlockByNumber", "eth_getBlockReceipts"):
+            for answer in answers:
+                server.fail(1, answer, method)
         run = Run(server, first=100).through(server)
         assert whole(run, server)
-    assert run.client.stats.errors >= 3 and run.client.stats.lost == 0
+    assert run.client.stats.errors >= 3 * len(answers) and run.client.stats.lost == 0
 
 
 def test_a_node_that_wants_to_be_left_alone_is_and_another_asked() -> None:
@@ -110,8 +114,7 @@ def test_answers_in_any_order_in_part_and_to_other_calls_are_told_apart() -> Non
     assert any("no answer to this call" in said for said in run.said)
 
 
-@pytest.mark.parametrize("most", [1, 3])
-@pytest.mark.parametrize("how", ["error", "413", "size"])
+@pytest.mark.parametrize(("most", "how"), [(1, "error"), (3, "413"), (3, "size")])
 def test_a_node_that_takes_fewer_calls_at_once_is_asked_fewer(most: int, how: str) -> None:
     said = {"code": -32600, "message": "batch too large"} if how == "error" else {"code": -32003, "message": "response too large"}
     with node(12) as server:
@@ -235,8 +238,6 @@ def test_logs_that_are_not_those_of_the_bloom_filter_are_refused() -> None:
 @pytest.mark.skipif(keccak() is None, reason="no library of Keccak-256 is installed (pycryptodome)")
 def test_the_bloom_filter_of_a_recorded_block_is_that_of_its_logs() -> None:
     folder = recorded("onchain/eth_block_17173049")
-    import json
-
     block = json.loads((folder / "blocks.jsonl").read_text().splitlines()[0])
     logs = [json.loads(line) for line in (folder / "logs.jsonl").read_text().splitlines()]
     assert bloom(logs) == block["logs_bloom"]

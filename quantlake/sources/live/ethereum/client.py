@@ -183,10 +183,10 @@ class Client:
     async def _look(self, node: Node, head: Header, following: int) -> bool:
         """Take what is new since the last look; whether there was something, or may be at once."""
         tip = self._chain.tip
-        if self._chain.hash_at(head.number) == head.hash or (tip is None and head.number < following):
-            return False
         if tip is not None and head.number < max(tip - self._wanted.depth, self._chain.base):
             self._nodes.failed(node, f"it is {tip - head.number} blocks behind")
+            return False
+        if self._chain.hash_at(head.number) == head.hash or (tip is None and head.number < following):
             return False
         if time.monotonic() - self._finalized_at > FINALIZED_SECONDS:
             self._finalized_at, self._finalized = time.monotonic(), await self._fetcher.finalized(node)
