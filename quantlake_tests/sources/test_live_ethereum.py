@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from quantlake.contract import Stream
 from quantlake.sources.live.ethereum.client import DeepError
 from quantlake_tests.sources.chain_runs import Run, node
 
@@ -118,6 +120,24 @@ def test_a_backfill_that_was_cut_off_goes_on_where_it_was() -> None:
     assert not cut.chain.keys() & rest.chain.keys()
     sent = [n for run in (cut, rest) for n in run.rows("blocks")["block_number"].to_list()]
     assert set(sent) == set(range(100, 251)) and len(sent) - len(set(sent)) <= 8  # a window whose blocks were sent, and not yet their heights
+
+
+def test_a_reorganisation_while_a_gap_was_filled_is_found() -> None:
+    with node(80) as server:
+        before = Run(server, first=120).through(server)
+        run = Run(server, known=before.known, first=100)
+        run.latest = dict(before.latest)
+        send = run.client._outbox._send
+
+        def meanwhile(stream: Stream, rows: pa.Table) -> int:
+            if server.chain.head == 179:
+                with server.lock:
+                    server.chain.reorganise(4, 100, "b")
+            return send(stream, rows)
+
+        run.client._outbox._send = meanwhile
+        run.until(lambda: run.chain == server.chain.hashes)
+    assert run.client.stats.deepest == 4
 
 
 @pytest.mark.parametrize(("depth", "blocks", "grown"), [(0, 0, 5), (2, 1, 0), (64, 140, 0)])

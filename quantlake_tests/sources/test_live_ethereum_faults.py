@@ -158,6 +158,16 @@ def test_a_node_on_a_shorter_branch_does_not_take_back_what_the_longer_has() -> 
     assert any("it is on another branch, 108 high, than" in said for said in again.said)
 
 
+def test_a_node_on_a_branch_of_long_ago_does_not_end_the_client_where_another_has_the_longer_one() -> None:
+    with node(80) as right, RpcServer(right.chain.copy()) as lost:
+        before = Run(right, first=100).through(right)
+        lost.chain.reorganise(75, 76, "b")
+        right.chain.grow(3)
+        run = Run(lost, right, known=before.known)
+        run.until(lambda: run.chain.keys() >= {180, 181, 182})
+    assert run.client.stats.reorganisations == 0
+
+
 def test_a_node_that_has_no_new_block_for_long_is_left_for_one_that_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "STALE_SECONDS", 0.1)
     with node(12) as first, RpcServer(first.chain.copy()) as second:

@@ -112,7 +112,6 @@ class Client:
         self._chain = Chain(KEPT * self._wanted.depth, known.tail)
         _, head = await self._fetcher.header()
         self.stats.head = head.number
-        await self._rejoin(head)
         await self._fill_gaps(known)
         first = self._wanted.first
         if first is not None and (self._chain.tip is None or self._chain.tip < first - 1):
@@ -120,7 +119,7 @@ class Client:
         await self._follow(head.number if first is None else first)
 
     async def _rejoin(self, head: Header) -> None:
-        """Find a reorganisation of what was the chain's before this start."""
+        """Find a reorganisation of what was the chain's before it was not looked at for long."""
         tip = self._chain.tip
         while tip is not None and tip < head.number:
             _, now = await self._fetcher.header(hex(tip))
@@ -145,6 +144,7 @@ class Client:
             self.stats.head = head.number
             history = self._last(head.number - self._wanted.depth)
             if following <= history:
+                await self._rejoin(head)
                 await self._fill(range(following, history + 1), self._chain)
             elif not await self._look(node, head, following):
                 await self._stale(node, head)
@@ -204,6 +204,10 @@ class Client:
         except LackingError as error:
             self._teller.error(str(error))
             return False
+        except DeepError:
+            if await self._contradicted():
+                return False
+            raise
         if not linked(run) or (self._chain.depth_of(run[0].number) and await self._contradicted()):
             return False
         await self._send(self._chain.take(run), found, live=True)
