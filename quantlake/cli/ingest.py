@@ -71,6 +71,8 @@ def ingest(
     time, and what is new in it sent; a chain is followed block by block, whatever it takes back. Exit 1 if anything could not be delivered.
     """
     if source == "ethereum":
+        if symbols or url or rest_url or config is not None:
+            raise QuantLakeError("--symbols, --url, --rest-url and --config are not for chains: quantlake ingest ethereum --rpc https://host/path")
         _chain(rpc or [], (from_block, to_block), chain_id, reorg_depth, ca_file, seconds, as_json)
         return
     if rpc or from_block is not None or to_block is not None or chain_id is not None:
@@ -91,7 +93,7 @@ def ingest(
     if config is not None:
         raise QuantLakeError(f"--config is for {', '.join(polling.SOURCES)}; of an exchange write --symbols and --channels")
     if source not in live.NAMES:
-        raise QuantLakeError(f"no live feed of {source!r}; there are {', '.join((*live.NAMES, *polling.SOURCES))}")
+        raise QuantLakeError(f"no live feed of {source!r}; there are {', '.join((*live.NAMES, *polling.SOURCES, 'ethereum'))}")
     found = live.venue(source)
     wanted = live.wanted(found, symbols, live.channels(channels))
     stream = catalog().stream(STREAM)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from quantlake.contract import QuantLakeError
-from quantlake.sources.live.ethereum import client
+from quantlake.sources.live.ethereum import rivals
 from quantlake.sources.live.ethereum.blocks import NotWholeError, check
 from quantlake.sources.live.ethereum.bloom import bloom, keccak
 from quantlake.sources.live.ethereum.nodes import shown
@@ -169,7 +169,7 @@ def test_a_node_on_a_branch_of_long_ago_does_not_end_the_client_where_another_ha
 
 
 def test_a_node_that_has_no_new_block_for_long_is_left_for_one_that_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "STALE_SECONDS", 0.1)
+    monkeypatch.setattr(rivals, "STALE_SECONDS", 0.1)
     with node(12) as first, RpcServer(first.chain.copy()) as second:
         run = Run(first, second, first=100)
         second.chain.reorganise(2, 4, "b")

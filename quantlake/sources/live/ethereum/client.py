@@ -1,7 +1,7 @@
 """A resident client of a chain: what was missed first, then its newest block on and on, and every reorganisation of it.
 
-Here: the order of things, what is sent after what, when to stop. Not here: asking (fetching.py), bookkeeping of the chain (chain.py),
-what a home has (known.py).
+Here: the order of things, what is sent after what, when to stop. Not here: asking (fetching.py, filling.py), bookkeeping of the chain (chain.py),
+what a home has (known.py), nodes that do not agree (rivals.py).
 
 A block's height is told to be the chain's only after its rows were acknowledged. So what ends at any moment leaves blocks that nobody
 calls the chain's, and they come again; never the other way round.
@@ -24,21 +24,20 @@ from quantlake.sources.live.ethereum.chain import Chain, Change, Header, linked
 from quantlake.sources.live.ethereum.contracts import Contracts
 from quantlake.sources.live.ethereum.decoder import Decoder
 from quantlake.sources.live.ethereum.fetching import Fetcher, LackingError
+from quantlake.sources.live.ethereum.filling import WINDOW_BLOCKS, Filler, headers
 from quantlake.sources.live.ethereum.known import Known
 from quantlake.sources.live.ethereum.nodes import Node, Nodes
+from quantlake.sources.live.ethereum.rivals import Rivals
 from quantlake.sources.live.ethereum.tables import STREAMS, origin, status
 from quantlake.sources.live.limits import Tuning, unless
 from quantlake.sources.live.outbox import Outbox, Send
 from quantlake.sources.live.stats import ChainStats, Teller
 
 SENT: tuple[Stream, ...] = (*STREAMS, chain_status.raw, tokens.raw, dex_pools.raw)
-WINDOW_BLOCKS = 8  # asked for in one request, read by one process at a time
-WINDOWS_AHEAD = 6  # asked for before the first of them is sent
 LIVE_BLOCKS = 16
 ATTEMPTS = 3  # then the newest block is asked for again: what is missing may be the chain's no more
 FINALIZED_SECONDS = 30.0
 KEPT = 3  # depths of heights are remembered: a chain that became shorter may lose as many blocks again
-STALE_SECONDS = 30.0
 LOOKS, LEAST_SECONDS = 4, 0.1  # at the head, in the time from one block to the next
 
 
@@ -61,15 +60,6 @@ class DeepError(QuantLakeError):
     """The chain lost more blocks than it may."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """Some heights that are asked for."""
-
-    heights: range
-    live: bool
-    found: asyncio.Task[list[Found]]
-
-
 class Client:
     """Hands rows to ``send``, which may block; ``known`` says what a home has of a chain, by its id."""
 
@@ -83,10 +73,11 @@ class Client:
         self._nodes = Nodes(wanted.urls, wanted.chain_id, trust, self._teller, self.stats, self._tuning)
         self._decoder = Decoder(wanted.processes)
         self._fetcher = Fetcher(self._nodes, self._decoder)
+        self._filler = Filler(self._nodes, self._fetcher, self._live, self._send)
+        self._rivals = Rivals(self._nodes, self._fetcher)
         self._finalized: int | None = None
         self._finalized_at = -FINALIZED_SECONDS
         self._pause = self._tuning.look_seconds
-        self._new_at = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``, or the last height that is wanted; then until what was read is delivered or given up (``stats.lost``).
@@ -147,38 +138,12 @@ class Client:
                 await self._rejoin(head)
                 await self._fill(range(following, history + 1), self._chain)
             elif not await self._look(node, head, following):
-                await self._stale(node, head)
+                await self._rivals.compare(node, head)
                 await asyncio.sleep(self._pause)
 
     async def _fill(self, heights: range, chain: Chain) -> None:
-        """All blocks of a range, in order; several windows are asked for and read at a time."""
-        ahead: deque[Window] = deque()
         with self._decoder.many(len(heights)):
-            try:
-                while heights or ahead:
-                    while heights and len(ahead) < WINDOWS_AHEAD:
-                        ahead.append(self._asked(heights[:WINDOW_BLOCKS]))
-                        heights = heights[WINDOW_BLOCKS:]
-                    await self._take(ahead.popleft(), chain)
-            finally:
-                for window in ahead:
-                    window.found.cancel()
-                await asyncio.gather(*(window.found for window in ahead), return_exceptions=True)
-
-    def _asked(self, heights: range) -> Window:
-        live = self._live(heights)
-        return Window(heights, live, asyncio.ensure_future(self._fetcher.blocks(heights, live)))
-
-    async def _take(self, window: Window, chain: Chain) -> None:
-        """Send a window's blocks, asked for again until they follow those before."""
-        found = await window.found
-        run = _headers(found)
-        while not (linked(run) and chain.follows(run[0])):
-            node = await self._nodes.pick()
-            self._nodes.failed(node, f"blocks {run[0].number} to {run[-1].number} do not follow one another, or not the one before them")
-            found = await self._fetcher.blocks(window.heights, window.live)
-            run = _headers(found)
-        await self._send(chain.take(run), found, window.live)
+            await self._filler.fill(heights, chain)
 
     async def _look(self, node: Node, head: Header, following: int) -> bool:
         """Take what is new since the last look; whether there was something, or may be at once."""
@@ -197,18 +162,18 @@ class Client:
         """Make blocks the chain's, with those before them that are not yet. False: they are not one chain now, or a better one is known."""
         try:
             found = await self._fetcher.blocks(places, live=True, attempts=ATTEMPTS)
-            run = _headers(found)
+            run = headers(found)
             if linked(run):
                 found += await self._before(run[0])
-                run = _headers(found)
+                run = headers(found)
         except LackingError as error:
             self._teller.error(str(error))
             return False
         except DeepError:
-            if await self._contradicted():
+            if await self._rivals.contradict(self._chain):
                 return False
             raise
-        if not linked(run) or (self._chain.depth_of(run[0].number) and await self._contradicted()):
+        if not linked(run) or (self._chain.depth_of(run[0].number) and await self._rivals.contradict(self._chain)):
             return False
         await self._send(self._chain.take(run), found, live=True)
         return True
@@ -235,29 +200,6 @@ class Client:
                 "if they are, start again with a greater --reorg-depth"
             )
 
-    async def _contradicted(self) -> bool:
-        """Whether another node has the chain's own tip still, and more blocks than the one that is asked: that one is left alone then."""
-        assert self._chain.tip is not None
-        tip, node = self._chain.tip, await self._nodes.pick()
-        there = await self._fetcher.header_of(node, "latest")
-        for other in self._nodes.others(node):
-            head, own = await self._fetcher.header_of(other, "latest"), await self._fetcher.header_of(other, hex(tip))
-            if there and head and own and head.number > there.number and own.hash == self._chain.hash_at(tip):
-                self._nodes.failed(node, f"it is on another branch, {there.number:,} high, than {other.shown} at {head.number:,}")
-                return True
-        return False
-
-    async def _stale(self, node: Node, head: Header) -> None:
-        """Where nothing new came for long, leave a node alone that has fewer blocks than another."""
-        if time.monotonic() - self._new_at < STALE_SECONDS:
-            return
-        self._new_at = time.monotonic()
-        for other in self._nodes.others(node):
-            newest = await self._fetcher.header_of(other, "latest")
-            if newest and newest.number > head.number:
-                self._nodes.failed(node, f"it has had no new block after {head.number:,} for {STALE_SECONDS:g} s, and {other.shown} has {newest.number:,}")
-                return
-
     async def _send(self, change: Change, found: Sequence[Found], live: bool) -> None:
         """The rows of blocks, and when these are acknowledged, that they are the chain's."""
         if change.depth:
@@ -265,7 +207,7 @@ class Client:
             self.stats.deepest = max(self.stats.deepest, change.depth)
             self._teller.say(f"{change.depth} blocks from {change.headers[0].number:,} on are no longer the chain's")
         self._gone = max(self._gone, *change.gone, -1)
-        self._new_at = time.monotonic()
+        self._rivals.new()
         assert self.stats.chain_id is not None
         told = status(change, origin(self.stats.chain_id, datetime.now(UTC), live), self._finalized if live else None)
         rows = [(stream, pa.concat_tables([f.rows[stream.path] for f in found])) for stream in STREAMS]
@@ -291,7 +233,3 @@ class Client:
 def _apart(headers: Sequence[Header]) -> float:
     """Seconds between the last two of some blocks; 0 where there is one alone."""
     return (headers[-1].time - headers[-2].time).total_seconds() if len(headers) > 1 else 0.0
-
-
-def _headers(found: Sequence[Found]) -> list[Header]:
-    return sorted((h for f in found for h in f.headers.values()), key=lambda h: h.number)
