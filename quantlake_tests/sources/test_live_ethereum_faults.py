@@ -1,18 +1,16 @@
 """Nodes that answer late, out of order, in part, wrongly or not at all: no block is sent that is not whole, and none is left out."""
 
-import json
 import logging
 from typing import Any
 
 import pytest
 
 from quantlake.contract import QuantLakeError
-from quantlake.sources.live.ethereum import rivals
+from quantlake.sources.live.ethereum import nodes, rivals
 from quantlake.sources.live.ethereum.blocks import NotWholeError, check
-from quantlake.sources.live.ethereum.bloom import bloom, keccak
+from quantlake.sources.live.ethereum.bloom import keccak
 from quantlake.sources.live.ethereum.nodes import shown
 from quantlake.sources.live.ethereum.rpc import Call, Refusal, Reply
-from quantlake_tests.recorded import recorded
 from quantlake_tests.sources.chain_runs import Run, node
 from quantlake_tests.sources.chains import Simulated
 from quantlake_tests.sources.rpc_server import Answer, RpcError, RpcServer
@@ -55,6 +53,15 @@ def test_a_node_that_wants_to_be_left_alone_is_and_another_asked() -> None:
         assert whole(run, other)
     assert busy.count("eth_getBlockByNumber") == 1
     assert any(f"{busy.url.rstrip('/')}: answered 429; left alone for 600.0 s" in said for said in run.said)
+
+
+def test_a_node_that_answers_too_late_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "TIMEOUT_SECONDS", 0.5)
+    with node(12) as server:
+        server.fail(2, Answer(200, b"[]", wait=1.0), "eth_getBlockReceipts")
+        run = Run(server, first=100).through(server)
+        assert whole(run, server)
+    assert any("Timeout" in said for said in run.said)
 
 
 def test_a_node_that_is_not_there_is_left_out() -> None:
@@ -243,15 +250,6 @@ def test_logs_that_are_not_those_of_the_bloom_filter_are_refused() -> None:
     made.receipts[0]["logs"][0]["address"] = "0x" + "12" * 20
     with pytest.raises(NotWholeError, match="bloom"):
         check(made.block, made.receipts, 100)
-
-
-@pytest.mark.skipif(keccak() is None, reason="no library of Keccak-256 is installed (pycryptodome)")
-def test_the_bloom_filter_of_a_recorded_block_is_that_of_its_logs() -> None:
-    folder = recorded("onchain/eth_block_17173049")
-    block = json.loads((folder / "blocks.jsonl").read_text().splitlines()[0])
-    logs = [json.loads(line) for line in (folder / "logs.jsonl").read_text().splitlines()]
-    assert bloom(logs) == block["logs_bloom"]
-    assert bloom(logs[1:]) is not None
 
 
 @pytest.mark.parametrize(("code", "words", "whole", "kind"), [
