@@ -58,12 +58,3 @@ def test_a_backfill_that_was_killed_misses_nothing_and_a_reorganisation_meanwhil
         own = rows.filter(pl.col("block_hash").is_in([made.hash for made in chain])).unique(["block_hash", *keys])
         assert len(own) == len(chain) * {"blocks": 1, "logs": 4}.get(stream.name, 2)
         assert rows["_error"].is_null().all()
-
-
-@pytest.mark.parametrize(("arguments", "found"), [
-    ([], "which node to ask is missing"), (["--rpc", "http://node.example/s3cr3t"], "http://node.example is not encrypted"),
-    (["--rpc", "https://127.0.0.1", "--to-block", "5"], "--to-block 5 needs a --from-block"),
-])  # fmt: skip
-def test_what_is_missing_or_cannot_be_is_named(ql: Commands, arguments: list[str], found: str) -> None:
-    error = ql.error("ingest", "ethereum", *arguments)
-    assert found in error and "s3cr3t" not in error

@@ -1,14 +1,21 @@
 """Nodes that answer late, out of order, in part, wrongly or not at all: no block is sent that is not whole, and none is left out."""
 
+import json
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from quantlake.cli.ingest import ingest
 from quantlake.contract import QuantLakeError
+from quantlake.contract.wire import wire_arrow
 from quantlake.sources.live.ethereum import nodes, rivals
-from quantlake.sources.live.ethereum.blocks import NotWholeError, check
+from quantlake.sources.live.ethereum.blocks import NotWholeError, Seen, calls, check, decoded
 from quantlake.sources.live.ethereum.bloom import keccak
+from quantlake.sources.live.ethereum.client import SENT
 from quantlake.sources.live.ethereum.nodes import shown
 from quantlake.sources.live.ethereum.rpc import Call, Refusal, Reply
 from quantlake_tests.sources.chain_runs import Run, node
@@ -270,3 +277,45 @@ def test_a_refusal_says_what_to_do_about_it(code: int, words: str, whole: bool, 
 def test_answers_are_read_by_id(body: bytes, answers: list[Any]) -> None:
     found = Reply((Call("a"), Call("b")), 7, body).answers()
     assert [f.words.startswith(a) if isinstance(f, Refusal) else f == a for f, a in zip(found, answers, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize(("options", "found"), [
+    ({}, "which node to ask is missing"), ({"rpc": ["http://node.example/s3cr3t"]}, "http://node.example is not encrypted"),
+    ({"rpc": ["https://node.example"], "to_block": 5}, "--to-block 5 needs a --from-block"),
+    ({"rpc": ["https://node.example"], "to_block": 5, "from_block": 6}, "--to-block 5 needs a --from-block"),
+    ({"rpc": ["https://node.example"], "symbols": "BTC-USD"}, "are not for chains"),
+])  # fmt: skip
+def test_options_that_are_missing_or_of_another_source_are_named(options: dict[str, Any], found: str) -> None:
+    with pytest.raises(QuantLakeError, match=found) as error:
+        ingest("ethereum", **options)
+    assert "s3cr3t" not in str(error.value)
+    with pytest.raises(QuantLakeError, match="are for chains"):
+        ingest("kraken", from_block=5)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place within a JSON document."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
+
+
+MADE = Simulated(transactions=2, logs=1).grow(2).chain
+ANSWERS = [answer for made in MADE for answer in (made.block, made.receipts)]
+PLACES = places(ANSWERS)[1:]
+JUNK = [None, 0, -1, 2**300, "", "0x", "0x" + "f" * 70, "0x" + "0" * 64, "\ud800", "zz", [], {}, [None], {"hash": 1}, True, 1.5]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from(JUNK))
+def test_whatever_a_node_answers_is_a_whole_block_or_a_lack(place: tuple[Any, ...], junk: Any) -> None:
+    found = json.loads(json.dumps(ANSWERS))
+    within = found
+    for key in place[:-1]:
+        within = within[key]
+    within[place[-1]] = junk
+    asked = tuple(call for made in MADE for call in calls(made.number, receipts=True))
+    body = json.dumps([{"id": n, "result": one} for n, one in enumerate(found)]).encode()
+    read = decoded([Reply(asked, 0, body)], Seen(1, datetime.now(UTC), live=True))
+    assert read.headers.keys() | read.lacks.keys() == {100, 101} and not read.headers.keys() & read.lacks.keys()
+    assert {h.hash for h in read.headers.values()} <= {made.hash for made in MADE}
+    assert all(table.schema == wire_arrow(stream) for stream in SENT[:4] for path, table in read.rows.items() if path == stream.path)

@@ -20,6 +20,7 @@ from quantlake.sources.live.ethereum.rpc import INVALID_PARAMS, Call, Kind, Refu
 BY_NUMBER, BY_HASH = "eth_getBlockByNumber", "eth_getBlockByHash"
 RECEIPTS, RECEIPT = "eth_getBlockReceipts", "eth_getTransactionReceipt"
 NOT_ASKED = Refusal(0, "")
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)  # what comes of reading what is not as it should be
 Place = int | str
 """A block by its height, which is the node's own one there, or by its hash."""
 
@@ -69,7 +70,7 @@ def is_hash(where: str) -> bool:
 
 
 def header(block: Any) -> Header:
-    """Raises ``LookupError``, ``TypeError`` or ``ValueError`` where it is no block."""
+    """Raises one of ``MALFORMED`` where it is no block."""
     moment = datetime.fromtimestamp(int(block["timestamp"], 16), UTC)
     return Header(int(block["number"], 16), block["hash"].lower(), block["parentHash"].lower(), moment)
 
@@ -99,7 +100,7 @@ def decoded(replies: Sequence[Reply], seen: Seen) -> Found:
             found.headers[place] = header(block)
         except NotWholeError as error:
             found.lacks[place] = Lack("failed", str(error))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             found.lacks[place] = Lack("failed", f"it is not as JSON-RPC has blocks ({type(error).__name__}: {str(error)[:80]})")
         else:
             whole.append((block, receipts))

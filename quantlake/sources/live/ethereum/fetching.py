@@ -8,7 +8,19 @@ from datetime import UTC, datetime
 from itertools import repeat
 
 from quantlake.contract import QuantLakeError
-from quantlake.sources.live.ethereum.blocks import BY_HASH, BY_NUMBER, RECEIPT, Found, Lack, Place, Seen, calls, header, is_hash
+from quantlake.sources.live.ethereum.blocks import (
+    BY_HASH,
+    BY_NUMBER,
+    MALFORMED,
+    RECEIPT,
+    Found,
+    Lack,
+    Place,
+    Seen,
+    calls,
+    header,
+    is_hash,
+)
 from quantlake.sources.live.ethereum.chain import Header
 from quantlake.sources.live.ethereum.nodes import Node, Nodes, UnavailableError
 from quantlake.sources.live.ethereum.rpc import Call, Refusal, Reply
@@ -43,7 +55,7 @@ class Fetcher:
             return header(found).number
         except UnavailableError:
             return None
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except MALFORMED:
             node.finalized = False
             return None
 
@@ -59,7 +71,7 @@ class Fetcher:
             return own
         except UnavailableError as error:
             self._nodes.failed(node, str(error), error.wait)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except MALFORMED:
             self._nodes.failed(node, f"it has no block {where}")
         return None
 
