@@ -292,6 +292,12 @@ def test_a_stream_of_all_kinds_is_one_file(tmp_path: Path) -> None:
     assert found[logs.raw]["topics"].to_list() == [[]]
 
 
+@pytest.mark.parametrize("members", etl.MEMBERS.values())
+def test_a_header_alone_has_no_rows(tmp_path: Path, members: frozenset[str]) -> None:
+    path = written(tmp_path / "t.csv", ",".join(sorted(members | {"block_hash"})))
+    assert members == etl.MEMBERS["token_transfer"] or read(path) == {}
+
+
 @pytest.mark.parametrize(("text", "found"), [
     (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170", "line 2 has 4 columns, not 7; a cut file?"),
     (f'{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,0,{ROOT},"{{', "line 2 is not CSV (unexpected end of data)"),
