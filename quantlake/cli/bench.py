@@ -20,6 +20,7 @@ import typer
 from quantlake.adapters.broker.tansu import free_port
 from quantlake.cli import show
 from quantlake.cli.bench_landing import landing
+from quantlake.cli.bench_onchain import onchain
 from quantlake.cli.embedded import Embedded
 from quantlake.cli.sending import send_simulation
 from quantlake.contract import FeatureView, QuantLakeError
@@ -34,6 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One object.")]
 
 
 bench.command()(landing)
+bench.command()(onchain)
 
 
 @bench.command()

@@ -281,7 +281,7 @@ def _land(bench: Bench, place: Path) -> dict[str, Any]:
     stream, broker, registry, lake = bench.stream, bench.broker, bench.registry, _lake(place)
     land(bench.warm, broker=broker, registry=registry, lake=lake)
     lake.ensure(stream.spec)
-    with _counted() as figures:
+    with counted() as figures:
         landed = land(stream, broker=broker, registry=registry, lake=lake)
         files = lake.files(stream.spec)  # as a reader finds it
     return figures | {"rows": landed.rows + landed.dead_letters, "files": len(files.paths), "commits": len(lake.commits(stream.spec))}
@@ -324,7 +324,7 @@ def _floor(bench: Bench, place: Path, *, write: bool) -> dict[str, Any]:
             file = pq.ParquetFile(path.removeprefix("file://"))
             files.append([file.read_row_group(n).cast(stream.spec.arrow) for n in range(file.num_row_groups)])
     _consume(bench.broker, bench.warm.topic, everything=True)
-    with _counted() as figures:
+    with counted() as figures:
         rows = _consume(bench.broker, stream.topic, everything=write)
         for n, groups in enumerate(files):
             dictionaries, encodings = layout(groups[0])
@@ -338,7 +338,7 @@ def _floor(bench: Bench, place: Path, *, write: bool) -> dict[str, Any]:
 def _follow(bench: Bench, place: Path) -> dict[str, Any]:
     """Follow until standard input ends."""
     follower = Follower([bench.stream], broker=bench.broker, registry=bench.registry, lake=_lake(place))
-    with _counted() as figures:
+    with counted() as figures:
         follower.start()
         print("ready", flush=True)
         sys.stdin.read()
@@ -347,7 +347,7 @@ def _follow(bench: Bench, place: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _counted() -> Iterator[dict[str, Any]]:
+def counted() -> Iterator[dict[str, Any]]:
     """CPU of this process and its children, wall time, and the peak of resident memory, once it is over."""
     gc.collect()
     figures: dict[str, Any] = {}

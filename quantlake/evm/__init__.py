@@ -8,7 +8,7 @@ import polars as pl
 
 from quantlake.evm.factories import protocol
 
-__all__ = ["pools", "protocol", "swaps", "transfers"]
+__all__ = ["pools", "protocol", "sums", "swaps", "transfers", "undecoded"]
 
 
 def transfers(logs: pl.LazyFrame, tokens: pl.LazyFrame) -> pl.LazyFrame:
@@ -30,3 +30,17 @@ def pools(logs: pl.LazyFrame) -> pl.LazyFrame:
     from quantlake.evm import swap_logs
 
     return swap_logs.pools(logs)
+
+
+def undecoded(logs: pl.LazyFrame) -> pl.LazyFrame:
+    """Logs that none of these tells of, though they seem to (``undecoded_logs.undecoded``)."""
+    from quantlake.evm import undecoded_logs
+
+    return undecoded_logs.undecoded(logs)
+
+
+def sums(values: pl.Series, groups: pl.Series) -> pl.Series:
+    """Exact sums of amounts in decimal text (``words.sums``)."""
+    from quantlake.evm import words
+
+    return words.sums(values, groups)

@@ -46,6 +46,7 @@ V3_SWAP = Layout("v3_swap", "0xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed
 PAIR_CREATED = Layout("pair_created", "0x0d3648bd0f6ba80134a33ba9275ac585d9d315f0ad8355cddefde31afa28d0e9", 3, 2)
 # PoolCreated(address,address,uint24,int24,address): https://docs.uniswap.org/contracts/v3/reference/core/interfaces/IUniswapV3Factory
 POOL_CREATED = Layout("pool_created", "0x783cca1c0412dd0d695e784568c96da2e9c22ff989357a2e8b1d9b2b4e6b7118", 4, 2)
+LAYOUTS = (ERC20, ERC721, SINGLE, BATCH, V2_SWAP, V3_SWAP, PAIR_CREATED, POOL_CREATED)
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ class Logs:
 def logs_of(logs: pl.LazyFrame, layouts: Sequence[Layout], columns: Sequence[str] = LOG) -> list[Logs]:
     """The logs of each layout, in their order, with ``columns``, ``topics`` and ``data``; last those that have the topic of one and are laid
     out in no such way. A batch's data may have any length here."""
-    topic, topics, data = pl.col("topics").list.first(), pl.col("topics").list.len(), pl.col("data").str.len_bytes()
+    topic, topics, size = pl.col("topics").list.first(), pl.col("topics").list.len(), pl.col("data").str.len_bytes()
+    hexed = pl.col("data").str.starts_with("0x")
     which = pl.lit(len(layouts), pl.UInt8)
     for place, layout in enumerate(layouts):
-        fits = pl.lit(True) if layout.words is None else data == 2 + words.DIGITS * layout.words
+        fits = hexed if layout.words is None else hexed & (size == 2 + words.DIGITS * layout.words)
         which = pl.when((topic == layout.topic) & (topics == layout.topics) & fits).then(pl.lit(place, pl.UInt8)).otherwise(which)
     hashes = sorted({layout.topic for layout in layouts})
     kept = logs.select(*columns, "topics", "data").filter(topic.is_in(hashes)).with_columns(_layout=which).collect()

@@ -20,15 +20,12 @@ OF_LOG = ("log_index", "transaction_hash", "transaction_index")
 
 
 def swaps(logs: pl.LazyFrame, pools: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows of ``derived/onchain/dex_swaps``, sorted by its key, from logs and what is known of pools (any number of claims of each).
+    """Rows of ``derived/onchain/dex_swaps``, sorted by its key, from logs and all that is known of pools.
 
     Amounts are the pool's: positive, it received. A pool not known on the log's date has no tokens, the flag ``unknown_pool``, and the
-    protocol of its kind. Of several claims one by a well-known factory counts, else the earliest: any contract may claim a pool to be its
-    own. Logs that do not tell what their event does are left out (``undecoded`` has them).
+    protocol of its kind. Logs that do not tell what their event does are left out (``undecoded`` has them).
     """
-    trusted = pl.col("protocol").is_null(), pl.col("known_at")
-    said = pools.sort(*trusted, maintain_order=True).select("chain_id", "pool", "first_seen", "protocol", "token0", "token1").collect()
-    found = on_date(told(logs).filter("told"), said, ("chain_id", "pool"))
+    found = on_date(told(logs).filter("told"), _claims(pools), ("chain_id", "pool"))
     unknown = pl.when(pl.col("token0").is_null()).then(pl.lit(["unknown_pool"])).otherwise(pl.lit([], pl.List(pl.String)))
     rows = found.with_columns(protocol=pl.coalesce("protocol", "kind"), flags=unknown, instrument_id=pl.lit(None, pl.String))
     return rows.select(COLUMNS).sort(KEY).lazy()
@@ -41,8 +38,9 @@ def pools(logs: pl.LazyFrame) -> pl.LazyFrame:
     alone.
     """
     held = [c for c in logs.collect_schema().names() if c not in ("topics", "data")]
-    rows = made(logs, held).filter("told").with_columns(first_seen=pl.col("block_timestamp").dt.date())
-    return rows.rename({"address": "factory"}).drop("told", *OF_LOG, strict=False).lazy()
+    rows = made(logs.with_row_index("_place"), ["_place", *held]).filter("told").sort("_place")
+    dated = rows.with_columns(first_seen=pl.col("block_timestamp").dt.date())
+    return dated.rename({"address": "factory"}).drop("_place", "told", *OF_LOG, strict=False).lazy()
 
 
 def told(logs: pl.LazyFrame) -> pl.DataFrame:
@@ -56,6 +54,14 @@ def made(logs: pl.LazyFrame, columns: Sequence[str] = LOG) -> pl.DataFrame:
     pair, pool, others = logs_of(logs, (PAIR_CREATED, POOL_CREATED), columns)
     parts = [_made(pair, pair.word(0)), _made(pool, pool.word(1), fee=words.integers(pool.topic(3), 24).cast(pl.Int64)), others.untold()]
     return pl.concat(parts, how="diagonal")
+
+
+def _claims(pools: pl.LazyFrame) -> pl.DataFrame:
+    """What is claimed of pools, best first: any contract may tell that it made a pool which is another's, so a well-known factory counts
+    before others, then who was the first to claim it, with what it said last."""
+    first = pl.col("known_at").min().over("chain_id", "pool", "factory")
+    ordered = pools.sort(pl.col("protocol").is_null(), first, -pl.col("known_at").dt.epoch("us"), maintain_order=True)
+    return ordered.select("chain_id", "pool", "first_seen", "protocol", "token0", "token1").collect()
 
 
 def _v2(logs: Logs) -> pl.DataFrame:

@@ -53,7 +53,7 @@ def integers(of: Digits, bits: int = 256, *, signed: bool = False) -> pl.Series:
 
 def differences(left: Digits, right: Digits) -> pl.Series:
     """Unsigned numbers less others, as decimal text; null where there is none of either, or the difference is no signed number of 256 bits."""
-    return _texts(*word_kernel.differences(left.text, left.starts, left.ends, right.starts, right.ends))
+    return _texts(*word_kernel.differences(left.text, left.starts, left.ends, right.text, right.starts, right.ends))
 
 
 def addresses(words: Digits) -> pl.Series:
@@ -92,12 +92,21 @@ def normalized(values: pl.Series, decimals: pl.Series) -> pl.Series:
     return pl.Series(values.name, column)
 
 
+def sums(values: pl.Series, groups: pl.Series) -> pl.Series:
+    """The sum of unsigned whole numbers (decimal text) of each group, from 0 to the greatest there is, as decimal text, however large; null
+    where one of them is no number."""
+    offsets, text = _buffers(values.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    starts, of = np.where(values.is_null().to_numpy(), -1, offsets[:-1]), groups.cast(pl.Int64).to_numpy(writable=True)
+    return _texts(*word_kernel.sums(text, starts, offsets[1:], of, int(of.max(initial=-1)) + 1))
+
+
 def _buffers(texts: pa.Array) -> tuple[Ints, Bytes]:
     """Where each text begins (and the last one ends), and all bytes, two at least."""
     _, offsets, data = texts.buffers()
     at = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     # Each of numba's functions is compiled anew for arrays that may be written to, so those that it is given are always of one kind.
-    return at.copy(), np.frombuffer(data if data and data.size > 1 else bytes(2), np.uint8)
+    text = data if data and data.size > 1 else bytes(data or b"") + bytes(2)
+    return at.copy(), np.frombuffer(text, np.uint8)
 
 
 def _texts(data: Bytes, offsets: Ints, valid: Bytes) -> pl.Series:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +122,21 @@ def test_views_show_the_chain_of_now_and_of_then(tmp_path: Path) -> None:
         shown = world.sql("SELECT is_canonical, count(*) FROM derived_onchain_token_transfers_versions GROUP BY 1 ORDER BY 1")
         chain_length = sum(len(blocks) for blocks in final.values())
         assert shown == [(False, len(everything) - chain_length), (True, chain_length)]
+        assert world.sql("SELECT chain_id, partition_date, transfers, value FROM derived_onchain_token_transfers_1d ORDER BY 2, 1") == daily(final)
+        assert world.sql("SELECT chain_id, partition_date, transfers, value FROM derived_onchain_token_transfers_1d ORDER BY 2, 1", before) == daily(first)
 
     with opened(tmp_path / "scratch") as world:
         world.see([b for blocks in final.values() for b in blocks])
         world.refreshed()
         assert world.views() == now
+
+
+def daily(chains: dict[int, list[Block]]) -> list[tuple[Any, ...]]:
+    """What is transferred a date, added up in Python."""
+    amounts: dict[tuple[date, int], list[int]] = {}
+    for block in (b for some in chains.values() for b in some):
+        amounts.setdefault((block.time.date(), block.chain_id), []).append(block.amount)
+    return [(chain_id, day, len(found), str(sum(found))) for (day, chain_id), found in sorted(amounts.items())]
 
 
 def chain_on(blocks: list[Block], more: int) -> list[Block]:

@@ -52,8 +52,8 @@ pools = Table(
     stands=common.STANDS,
 )
 
-LOOKED_UP = Input(pools, None, None, since="first_seen", makes="none")
-"""How a dataset reads all pools."""
+LOOKED_UP = Input(pools, None, None, since="first_seen", versions=True, makes="none")
+"""How a dataset reads all that was said of pools: the latest is not the truest, since any contract may claim a pool."""
 
 
 @pools.build
