@@ -341,7 +341,7 @@ def test_documents_that_are_no_responses_are_refused_by_name(tmp_path: Path, tex
     (block(hash=hash_of(7)[2:]), "item 1: hash '0000"),
     (block(7, transaction(8)), f"item 1 transaction 0: blockHash '{hash_of(8)[:60]}' is not that of what it is in"),
     (block(7, "0x12"), "item 1 transaction 0: hash '0x12' is not a hash"),
-    (block(7, 5), "item 1 transaction 0 is '5', not an object"),  # type: ignore[arg-type]
+    (block(7, 5), "item 1 transaction 0 is '5', not an object"),
     (block(transactions={}), "item 1: transactions is '{}', not a list"),
     (block(withdrawals=[{}]), "item 1 withdrawal 0: index is missing"),
     (block(7, transaction(value=5)), "item 1 transaction 0: value '5' is not a hex quantity"),
