@@ -62,7 +62,8 @@ def serve(channel: socket.socket) -> tuple[list[str], dict[str, str], str]:
     while True:
         request, files, _, _ = socket.recv_fds(channel, 1 << 18, 3)
         if not request:
-            os._exit(0)
+            gc.unfreeze()  # or what is frozen is told as leaked
+            sys.exit()
         if os.fork() == 0:
             break
         for file in files:
@@ -95,29 +96,28 @@ def preload() -> None:
     gc.freeze()
 
 
-def command(arguments: list[str], environment: dict[str, str], folder: str) -> int:
-    """Run a Python script as if it were this process's own; gives its exit status."""
+def command(arguments: list[str], environment: dict[str, str], folder: str) -> None:
+    """Run a Python script as if it were this process's own, and end with its exit status."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     sys.modules["numpy"].random.seed()  # or every command draws the same numbers
-    sys.argv = arguments
+    sys.argv, status = arguments, 1
+
+    def leave() -> None:
+        """After what the command does at its exit: what the server's libraries would do is the server's, and modules are not torn down."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(leave)
     try:
         runpy.run_path(arguments[0], run_name="__main__")
+        status = 0
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return 0
-
-
-def _leave() -> None:
-    """After all else that is done at exit: to tear down every module would take another 0.4 s of CPU, and what was frozen is told as leaked."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(_status)
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
 
 
 if __name__ == "__main__":
-    _status = 1
-    atexit.register(_leave)
     preload()
-    _status = command(*serve(socket.socket(fileno=int(sys.argv[1]))))
+    command(*serve(socket.socket(fileno=int(sys.argv[1]))))
