@@ -48,7 +48,9 @@ class GreatExpectations:
             counts[day] += 1
         verdicts: dict[str, list[Verdict]] = defaultdict(list)
         found = probes(dataset, rows)
-        for probe, failing in zip(found, evaluate(found), strict=True):
+        # of no rows none fails; to be told so costs 0.1 to 0.2 s, and most datasets have none of most dates
+        failed = evaluate(found) if rows.num_rows else [[] for _ in found]
+        for probe, failing in zip(found, failed, strict=True):
             by_date: dict[date, list[int]] = defaultdict(list)
             for row in failing:
                 by_date[of_row[row]].append(row)
