@@ -5,6 +5,7 @@ significant digits, vectors at ``VECTOR_DIGITS``), hashed with MD5, and the two 
 matter and repeats count. A null is left out: old rows keep their fingerprint when their contract gains a nullable column.
 """
 
+import atexit
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ def _database() -> Any:
 
     found = duckdb.connect()
     found.execute("SET GLOBAL TimeZone = 'UTC'")
+    atexit.register(_database.cache_clear)  # or DuckDB tells at exit of what it takes for a leak
     return found
 
 
