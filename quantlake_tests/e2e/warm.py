@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import psutil
+
 SERVER = {"GX_ANALYTICS_ENABLED": "false", "OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # read at import
 MORE = ("numba", "rich.markdown", "rich.progress", "typer.rich_utils")  # beside what the workers of runs are forked with
 ROOT = Path(__file__).parents[2]
@@ -91,8 +93,8 @@ def preload() -> None:
         warnings.simplefilter("ignore")
         for module in (*PRELOAD, *MORE):
             importlib.import_module(module)
-    alone = os.listdir("/proc/self/task")
-    assert len(alone) == 1, f"{len(alone)} threads, which a fork would lose"
+    threads = psutil.Process().num_threads()
+    assert threads == 1, f"{threads} threads, which a fork would lose"
     gc.freeze()
 
 
