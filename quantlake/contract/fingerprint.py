@@ -5,10 +5,12 @@ significant digits, vectors at ``VECTOR_DIGITS``), hashed with MD5, and the two 
 matter and repeats count. A null is left out: old rows keep their fingerprint when their contract gains a nullable column.
 """
 
+import atexit
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -56,19 +58,28 @@ def row_fingerprints(rows: pa.Table, columns: Sequence[Column]) -> list[Fingerpr
     return [_fingerprint(*found[1:]) for found in sorted(_query(numbered, columns, by="_row"))]
 
 
-def _query(rows: pa.Table, columns: Sequence[Column], by: str = "") -> list[tuple[Any, ...]]:
+@cache
+def _database() -> Any:
+    """Of this process: another is 12 of the 18 ms that hashing a small table took, and a run hashes a hundred."""
     import duckdb
 
+    found = duckdb.connect()
+    found.execute("SET GLOBAL TimeZone = 'UTC'")
+    atexit.register(_database.cache_clear)  # or DuckDB tells at exit of what it takes for a leak
+    return found
+
+
+def _query(rows: pa.Table, columns: Sequence[Column], by: str = "") -> list[tuple[Any, ...]]:
     values = ", ".join(_value(c) for c in sorted(columns, key=lambda c: c.name))
     hashed = f"md5_number(concat_ws(',', {values}))"
     sql = (
         f"SELECT {by + ', ' if by else ''}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
         f"FROM (SELECT {by + ', ' if by else ''}{hashed} AS h FROM offered) {'GROUP BY ' + by if by else ''}"
     )
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with _database().cursor() as connection:
         connection.register("offered", rows)
-        return connection.execute(sql).fetchall()
+        found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+    return found
 
 
 def _fingerprint(count: int, high: int, low: int) -> Fingerprint:

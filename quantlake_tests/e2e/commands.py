@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from quantlake_tests.e2e import warm
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -77,7 +79,7 @@ class Commands:
 
     @staticmethod
     def _run(command: Sequence[str], environment: dict[str, str], *, ok: bool, seconds: float) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, timeout=seconds)
+        done = warm.run(command, environment, ROOT, seconds)
         assert done.returncode == (0 if ok else 1), f"{command}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantlake.contract import QuantLakeError, Stream
@@ -37,7 +37,8 @@ WORDS = st.binary(min_size=32, max_size=32).map(lambda b: f"0x{b.hex()}")
 DATA = st.binary(max_size=40).map(lambda b: f"0x{b.hex()}")
 TOPICS = st.lists(WORDS, max_size=4)
 NO_ROWS = st.sampled_from([response(None), response("0x1"), response([]), {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "no"}}])
-FEW = settings(max_examples=15, deadline=None)
+SLOW = [HealthCheck.too_slow]  # a busy machine is no fault of these
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
 
 
 def rows(read: Callable[[Path], Any], path: Path) -> dict[Stream, pl.DataFrame]:
@@ -105,7 +106,7 @@ BAD_NUMBER = (lambda v: "0x", lambda v: "0xg", lambda v: v[2:], lambda v: 5, lam
 MISSING = (lambda v: None,)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(st.data())
 def test_a_damaged_member_of_a_response(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(OBJECTS)))
@@ -195,7 +196,7 @@ FIXED = ("hash", "block_hash", "from_address", "input")
 WHOLE = ("nonce", "block_number", "transaction_index", "value", "gas")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(exported(), st.data())
 def test_a_damaged_member_of_an_export(tmp_path_factory: pytest.TempPathFactory, records: list[Object], data: st.DataObject) -> None:
     member = data.draw(st.sampled_from(FIXED + WHOLE))

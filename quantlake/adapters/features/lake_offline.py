@@ -1,6 +1,6 @@
 """Feast's offline store over the lake: a real one, so that any ``feast.FeatureStore`` with its configuration works.
 
-Imports feast (7.5 s of CPU), so it is imported only by feast itself or within ``feast_store``'s functions.
+Imports feast (2 s of CPU), so it is imported only by feast itself or within ``feast_store``'s functions.
 """
 
 import json

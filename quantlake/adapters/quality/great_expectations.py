@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from quantlake.adapters.quality.probes import Probe, example, probes
 from quantlake.contract import Dataset, QuantLakeError, Rows, Stream
@@ -48,7 +49,9 @@ class GreatExpectations:
             counts[day] += 1
         verdicts: dict[str, list[Verdict]] = defaultdict(list)
         found = probes(dataset, rows)
-        for probe, failing in zip(found, evaluate(found), strict=True):
+        # of no rows none fails; to be told so costs 0.1 to 0.2 s, and most datasets have none of most dates
+        failed = evaluate(found) if rows.num_rows else [[] for _ in found]
+        for probe, failing in zip(found, failed, strict=True):
             by_date: dict[date, list[int]] = defaultdict(list)
             for row in failing:
                 by_date[of_row[row]].append(row)
@@ -133,7 +136,7 @@ def _row_counts(dataset: Dataset, counts: dict[date, int]) -> dict[date, CheckRe
     sessions = open_sessions(dataset.calendar) if dataset.calendar and 0 in counts.values() else frozenset()
     enough = pa.array([count > 0 or day not in sessions for day, count in counts.items()], pa.bool_())
     probe = Probe("row_count", "row_count", "missing", (), enough, "in_set", (True,))
-    short = set(evaluate([probe])[0]) if counts else set()
+    short = set() if pc.all(enough).as_py() else set(evaluate([probe])[0])  # as of no rows: nothing to be told
     return {
         day: CheckResult(
             "row_count", number not in short, False,

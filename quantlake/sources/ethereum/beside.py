@@ -6,6 +6,7 @@ refused when it is read itself.
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ Listing = tuple[tuple[str, int, int], ...]
 
 def chain_id(folder: Path) -> int:
     """What a recorded ``eth_chainId`` says, else 1. Raises ``QuantLakeError``: it is no such response, or there are two that differ."""
-    found = {path: _chain(path) for path in sorted(folder.iterdir()) if CHAIN.search(path.name) and SUFFIX.search(path.name)}
+    found = {folder / name: _chain(folder / name) for name in sorted(os.listdir(folder)) if CHAIN.search(name) and SUFFIX.search(name)}
     if len(set(found.values())) > 1:
         raise QuantLakeError(f"{', '.join(str(path) for path in found)} name chains {sorted(set(found.values()))}; keep each chain's files in a folder")
     return next(iter(found.values()), MAIN_NET)
@@ -45,8 +46,9 @@ def hashes(folder: Path) -> Mapping[int, frozenset[str]]:
 
 
 def _listing(folder: Path) -> Listing:
-    files = [path for path in sorted(folder.iterdir()) if SUFFIX.search(path.name) and path.is_file()]
-    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    with os.scandir(folder) as entries:
+        files = [(entry.name, entry.stat()) for entry in entries if SUFFIX.search(entry.name) and entry.is_file()]
+    return tuple(sorted((name, found.st_size, found.st_mtime_ns) for name, found in files))
 
 
 @lru_cache(maxsize=4)
@@ -77,7 +79,7 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file: of responses the results, of lists each item, of mev-inspect's files the traces."""
     try:
         document = opened(path)
-        if ".csv" in path.suffixes:
+        if path.name.lower().removesuffix(".gz").endswith(".csv"):
             yield from csv.DictReader(io.StringIO(document.text, newline=""))
             return
         for _, _, found in parsed(document):

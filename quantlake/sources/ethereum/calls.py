@@ -8,6 +8,7 @@ A token's answers (``symbol``, ``name``, ``decimals``, ``totalSupply``) of one b
 are part of it. What was not recorded or failed is null.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,10 +47,10 @@ def read(path: Path) -> Mapping[Stream, pl.DataFrame]:
 def _answers(path: Path, call: re.Match[str]) -> dict[Path, tuple[str, str | None]]:
     """The calls of the same token and block beside a file, by path: what was asked, and the answer."""
     found = {}
-    for other in sorted(path.parent.iterdir()):
-        match = CALL.search(other.name)
+    for name in sorted(os.listdir(path.parent)):
+        match = CALL.search(name)
         if match and match["data"].lower() in OF_A_TOKEN and _same(match, call):
-            found[other] = match["data"].lower(), _answer(other)
+            found[path.parent / name] = match["data"].lower(), _answer(path.parent / name)
     return found
 
 

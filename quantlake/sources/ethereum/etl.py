@@ -103,23 +103,22 @@ def _of_csv(document: documents.Document) -> dict[str, Found]:
     kind = kind_of(frozenset(header))
     if kind is None or kind not in READ or len(set(header)) < len(header):
         raise QuantLakeError(f"{document.path} line 1: {','.join(header)[:SHOWN]!r} is the header of none of ethereum-etl's {', '.join(READ)}")
-    columns = {name: pl.Series(name, [row[i] for row in cells], dtype=pl.String) for i, name in enumerate(header)}
+    nothing = pl.Series([None] * len(cells), dtype=pl.String)
+    columns = {name: pl.Series([row[i] for row in cells], dtype=pl.String) for i, name in enumerate(header)}
 
     def member(name: str) -> pl.Series:
-        found = columns.get(name, pl.Series(name, [None] * len(cells), dtype=pl.String))
+        found = columns.get(name, nothing)
         return found.set(found == "", None)
 
     def listed(name: str) -> pl.Series:
-        found = columns.get(name, pl.Series(name, [None] * len(cells), dtype=pl.String))
-        return found.str.split(",").list.filter(pl.element() != "")
+        return columns.get(name, nothing).str.split(",").list.filter(pl.element() != "")
 
-    numbers = pl.int_range(1, len(cells) + 1, dtype=pl.Int64, eager=True)
-    places = {"line_number": numbers, "item_index": pl.zeros(len(cells), dtype=pl.Int64, eager=True)}
     def where(row: int) -> str:
         return f"{document.path} line {lines[row]}"
 
-    items = _parsed_withdrawals(member("withdrawals"), where) if kind == "block" else ()
-    return {kind: Found(Records(member, listed, where, DIGITS), places, items)}
+    items = [Item(where(row), row + 1, 0, cell) for row, cell in enumerate(member("withdrawals"))]
+    records = Records(member, listed, where, DIGITS)
+    return {kind: Found(records, placed(items), _parsed_withdrawals(items) if kind == "block" else ())}
 
 
 def _table(document: documents.Document) -> tuple[list[str], list[list[str]], list[int]]:
@@ -335,15 +334,16 @@ def _withdrawals(found: Found, root: pl.Series) -> pl.Series:
     return written.fill_null("[]").set(root.is_null() & written.fill_null("[]").is_in(["[]"]), None)
 
 
-def _parsed_withdrawals(cells: pl.Series, where: Callable[[int], str]) -> list[Item]:
+def _parsed_withdrawals(cells: Sequence[Item]) -> list[Item]:
     """Cells of JSON objects with commas between them, as records."""
-    items = []
-    for row, cell in enumerate(cells.fill_null("")):
+    found = []
+    for item in cells:
+        text = item.value or ""
         try:
-            items.append(Item(where(row), row, 0, {"withdrawals": json.loads(cell if cell.startswith("[") else f"[{cell}]")}))
+            found.append(item._replace(value={"withdrawals": json.loads(text if text.startswith("[") else f"[{text}]")}))
         except (ValueError, RecursionError):
-            raise QuantLakeError(f"{where(row)}: withdrawals {cell[:SHOWN]!r} is not JSON") from None
-    return items
+            raise QuantLakeError(f"{item.where}: withdrawals {text[:SHOWN]!r} is not JSON") from None
+    return found
 
 
 READ: Mapping[str, Callable[[Found, Path], Frames]] = {
