@@ -18,7 +18,7 @@ from quantlake.sources.live.limits import Tuning
 from quantlake_tests.sources.chains import Simulated
 from quantlake_tests.sources.rpc_server import RpcServer
 
-FAST = Tuning(first_delay=0.02, longest_delay=0.1, grace_seconds=1.0, look_seconds=0.02)
+FAST = Tuning(first_delay=0.005, longest_delay=0.03, grace_seconds=1.0, look_seconds=0.01)
 TRUST = trusting(None)
 
 

@@ -76,7 +76,10 @@ class Fetcher:
         return None
 
     async def blocks(self, places: Sequence[Place], live: bool, attempts: int | None = None) -> list[Found]:
-        """Whole blocks, in pieces; ``live``: known now, and else at their own time. Raises ``LackingError`` where some are not, after so many ``attempts`` (None: without end)."""
+        """Whole blocks, in pieces; ``live``: known now, and else at their own time.
+
+        Raises ``LackingError`` where some are not whole after so many ``attempts`` (None: without end).
+        """
         left, parts, tried = list(places), list[Found](), 0
         while left and (attempts is None or tried < attempts):
             tried += 1

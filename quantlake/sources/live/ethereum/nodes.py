@@ -97,8 +97,8 @@ class Nodes:
         self.chain_id = chain_id
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every address, whole, at INFO
         self._client = httpx.AsyncClient(
-            verify=trust, timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), headers={"Content-Type": "application/json"}, limits=httpx.Limits(max_connections=None)
-        )
+            verify=trust, timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), headers={"Content-Type": "application/json"},
+        )  # fmt: skip
         self._ids = itertools.count(1, BATCH_CALLS)
 
     async def close(self) -> None:
