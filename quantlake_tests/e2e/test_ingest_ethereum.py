@@ -39,7 +39,7 @@ def test_a_backfill_that_was_killed_misses_nothing_and_a_reorganisation_meanwhil
         done = ql.run("ingest", "ethereum", "--rpc", server.url, "--from-block", "100", "--to-block", "480", "--json")
         server.chain.reorganise(30, 40, "c")
         ql.run("ingest", "ethereum", "--rpc", server.url, "--from-block", "100", "--to-block", "490", "--reorg-depth", "70")
-    assert psutil.wait_procs(processes, 10)[1] == []
+    assert processes and psutil.wait_procs(processes, 10)[1] == []
     told = json.loads(done.stdout)
     assert (told["rpc"], told["chain_id"], told["lost"]) == ([server.url.removesuffix("/v3/s3cr3t-key")], 1, 0)
     assert "s3cr3t" not in done.stdout + done.stderr + "".join(f.read_text() for f in states.glob("*.json"))
