@@ -139,6 +139,15 @@ def test_a_node_that_takes_fewer_calls_at_once_is_asked_fewer(most: int, how: st
         assert server.sizes[-1] <= most
 
 
+def test_what_no_longer_fits_into_a_response_is_asked_in_smaller_ones() -> None:
+    said = {"code": -32003, "message": "response too large"}
+    with node(12) as server:
+        server.twist = lambda answers: [a if n < 5 else {"id": a["id"], "error": said} for n, a in enumerate(answers)]
+        run = Run(server, first=100).through(server)
+        assert whole(run, server)
+        assert server.sizes[-1] <= 6
+
+
 @pytest.mark.parametrize(("urls", "found"), [
     ([7, 1], "is a node of chain 7, not of chain 1"), ([1, 7], "is a node of chain 7, not of chain 1"),
 ])  # fmt: skip
@@ -263,7 +272,7 @@ def test_logs_that_are_not_those_of_the_bloom_filter_are_refused() -> None:
     (-32601, "the method eth_getBlockReceipts does not exist/is not available", False, "unsupported"), (-32000, "Method not found", False, "unsupported"),
     (-32005, "limit", False, "busy"), (429, "Your app has exceeded its compute units per second capacity", False, "busy"),
     (-32000, "header not found", False, "failed"), (-32600, "batch too large", True, "batch"), (-32600, "batch too large", False, "failed"),
-    (-32700, "parse error", True, "failed"),
+    (-32700, "parse error", True, "failed"), (-32003, "response too large", False, "batch"),
 ])  # fmt: skip
 def test_a_refusal_says_what_to_do_about_it(code: int, words: str, whole: bool, kind: str) -> None:
     assert Refusal(code, words, whole).kind == kind

@@ -17,6 +17,7 @@ NO_METHOD = re.compile(r"method\b.*(not (be )?(found|supported|available|allowed
 RATE = re.compile(r"rate.?limit|too many requests|capacity|quota|limit exceeded", re.IGNORECASE)
 TOO_LARGE = re.compile(r"batch|too (large|big)|response size", re.IGNORECASE)
 INVALID_REQUEST, INVALID_PARAMS = -32600, -32602
+RESPONSE_TOO_LARGE = -32003  # of geth (https://github.com/ethereum/go-ethereum/blob/master/rpc/errors.go): what no longer fits is refused one by one
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Refusal:
             return "unsupported"
         if self.code in BUSY or RATE.search(self.words):
             return "busy"
-        if self.all and (self.code == INVALID_REQUEST or TOO_LARGE.search(self.words)):
+        if self.code == RESPONSE_TOO_LARGE or (self.all and (self.code == INVALID_REQUEST or TOO_LARGE.search(self.words))):
             return "batch"
         return "failed"
 
