@@ -188,6 +188,6 @@ class Kafka:
         return Consumer(
             {**self._client, "group.id": "quantlake-landing", "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0,
              "auto.offset.reset": "error", "isolation.level": "read_committed", "allow.auto.create.topics": False,
-             "fetch.wait.max.ms": 50, "queued.min.messages": 50_000,
+             "fetch.wait.max.ms": 10, "queued.min.messages": 50_000,
              "queued.max.messages.kbytes": 8192, "fetch.queue.backoff.ms": 10, **(more or {})}
         )  # fmt: skip

@@ -29,6 +29,7 @@ SILENCE_SECONDS = 5.0  # neither a record nor an end of partition for so long is
 OVERTIME_SECONDS = 5.0  # a busy topic has no end: a read goes on so long after it met records younger than itself
 POLL_SECONDS = 0.25
 POLL_STEPS = 5  # a poll's bytes are looked at so often: it holds what a broker sends in a step beyond its limit, however large records are
+END_STEPS = 25  # on the way to ends also whether all are met, which the client waits on beyond: a topic without news took 250 ms, and takes 25
 NEW_PARTITIONS_SECONDS = 5.0  # also how soon a follower learns that its broker is gone: the client itself says nothing
 UNKNOWN_BYTES = 8 << 20  # a record's size before any is known
 
@@ -250,9 +251,12 @@ class Reading:
         try:
             messages: list[Any] = []
             limit, held = min(self._rows, max(1, int(self._bytes / self._size))), 0
-            for _ in range(POLL_STEPS):
-                messages += (more := self._consumer.consume(limit - len(messages), POLL_SECONDS / POLL_STEPS))
+            steps = END_STEPS if to_end else POLL_STEPS
+            for _ in range(steps):
+                messages += (more := self._consumer.consume(limit - len(messages), POLL_SECONDS / steps))
                 if len(messages) == limit or (held := held + sum(map(len, more))) >= self._bytes:
+                    break
+                if to_end and more and self._all_ended(messages):
                     break
             del more
             ends: dict[int, int] = {}
@@ -271,6 +275,15 @@ class Reading:
         if len(records):
             self._size = max(1.0, records.bytes / len(records))
         return records, ends
+
+    def _all_ended(self, messages: Sequence[Any]) -> bool:
+        """Whether each partition of which more is wanted has met its end, by messages the last of which must be an end."""
+        from confluent_kafka import KafkaError
+
+        if messages[-1].error() is None:
+            return False
+        ended = {m.partition() for m in messages if (error := m.error()) and error.code() == KafkaError._PARTITION_EOF}
+        return ended >= self._reached.keys() - self._over
 
     def _note(self, partition: int, messages: Sequence[Any], places: npt.NDArray[np.int64]) -> None:
         """The last record of a partition, and the last one before its leader took over, where that was meanwhile."""
