@@ -54,7 +54,7 @@ def made(number: int, parent: str, branch: str = "", transactions: int = 2, logs
         receipt["logs"] = [place | log for log in receipt["logs"]]
     block = {
         "number": hex(number), "hash": own, "parentHash": parent, "nonce": "0x0000000000000000", "sha3Uncles": word("uncles"),
-        "logsBloom": bloom(log for r in came for log in r["logs"]) or NO_BLOOM, "transactionsRoot": word("t", own), "stateRoot": word("s", own),
+        "logsBloom": bloom(log for r in came for log in r["logs"]), "transactionsRoot": word("t", own), "stateRoot": word("s", own),
         "receiptsRoot": word("r", own), "miner": address("miner"), "difficulty": "0x0", "totalDifficulty": hex(58750003716598352816469),
         "size": hex(1000), "extraData": "0x", "gasLimit": hex(30_000_000), "gasUsed": hex(21_000 * transactions),
         "timestamp": hex(start + SECONDS * number), "baseFeePerGas": hex(10**10), "uncles": [], "transactions": spent, "mixHash": word("mix"),

@@ -9,7 +9,7 @@ from quantlake.evm.events import V2_SWAP
 from quantlake.sources.live.ethereum.bloom import bloom
 from quantlake.sources.live.ethereum.contracts import FACTORY, FEE, TOKEN0, TOKEN1
 from quantlake_tests.sources.chain_runs import Run
-from quantlake_tests.sources.chains import NO_BLOOM, Simulated, address
+from quantlake_tests.sources.chains import Simulated, address
 from quantlake_tests.sources.rpc_server import Answer, RpcServer
 
 GOOD, OLD = address("token", 0), address("token", 1)
@@ -29,7 +29,7 @@ def answering(pool: str = "") -> RpcServer:
         for made in chain.chain:
             log = made.receipts[1]["logs"][0]
             log |= {"address": pool, "topics": [V2_SWAP.topic, *log["topics"][1:]], "data": "0x" + "0" * 256}
-            made.block["logsBloom"] = bloom(log for r in made.receipts for log in r["logs"]) or NO_BLOOM
+            made.block["logsBloom"] = bloom(log for r in made.receipts for log in r["logs"])
     server = RpcServer(chain)
     server.without.clear()
     server.contracts = {

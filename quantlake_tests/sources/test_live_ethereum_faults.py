@@ -14,7 +14,6 @@ from quantlake.contract import QuantLakeError
 from quantlake.contract.wire import wire_arrow
 from quantlake.sources.live.ethereum import nodes, rivals
 from quantlake.sources.live.ethereum.blocks import NotWholeError, Seen, calls, check, decoded
-from quantlake.sources.live.ethereum.bloom import keccak
 from quantlake.sources.live.ethereum.client import SENT
 from quantlake.sources.live.ethereum.nodes import shown
 from quantlake.sources.live.ethereum.rpc import Call, Refusal, Reply
@@ -260,7 +259,6 @@ def test_a_block_that_is_not_whole_is_refused(change: Any, found: str) -> None:
         check(made.block, made.receipts, 100)
 
 
-@pytest.mark.skipif(keccak() is None, reason="no library of Keccak-256 is installed (pycryptodome)")
 def test_logs_that_are_not_those_of_the_bloom_filter_are_refused() -> None:
     made = Simulated().grow(1).chain[0]
     made.receipts[0]["logs"][0]["address"] = "0x" + "12" * 20

@@ -4,15 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from quantlake.sources.live.ethereum.bloom import bloom, keccak
+from quantlake.sources.live.ethereum.bloom import bloom
 from quantlake_tests.recorded import recorded
 from quantlake_tests.sources.chain_runs import Run
 from quantlake_tests.sources.chains import Simulated
 from quantlake_tests.sources.rpc_server import RpcError, RpcServer
-
-LIBRARY = pytest.mark.skipif(keccak() is None, reason="no library of Keccak-256 is installed (pycryptodome)")
 
 
 class Recorded(RpcServer):
@@ -54,7 +50,6 @@ def test_recorded_blocks_with_their_receipts_one_by_one() -> None:
     assert (run.rows("transactions")["known_at"] == run.rows("transactions")["block_timestamp"]).all()
 
 
-@LIBRARY
 def test_the_bloom_filter_of_a_recorded_block_is_that_of_its_logs() -> None:
     folder = recorded("onchain/eth_block_17173049")
     block = json.loads((folder / "blocks.jsonl").read_text().splitlines()[0])

@@ -5,33 +5,16 @@ Yellow paper, 4.4.1 (https://ethereum.github.io/yellowpaper/paper.pdf): of the K
 give one bit each, of 2,048.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache, lru_cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 BITS = 2048
 REMEMBERED = 1 << 16  # addresses and topics; in the main net's blocks most come again
 
 
-@cache
-def keccak() -> Callable[[bytes], bytes] | None:
-    """Keccak-256, where a library of it is installed (it is not SHA3-256, which the standard library has)."""
-    try:
-        from Crypto.Hash import keccak as library
-    except ImportError:
-        return None
-
-    def hashed(content: bytes) -> bytes:
-        found: bytes = library.new(digest_bits=256, data=content).digest()
-        return found
-
-    return hashed
-
-
-def bloom(logs: Iterable[Mapping[str, Any]]) -> str | None:
-    """The filter as hex, of JSON-RPC's logs; None where there is no library."""
-    if keccak() is None:
-        return None
+def bloom(logs: Iterable[Mapping[str, Any]]) -> str:
+    """The filter as hex, of JSON-RPC's logs."""
     bits = 0
     for word in {word for log in logs for word in (log["address"], *log["topics"])}:
         bits |= _bits(word)
@@ -40,9 +23,9 @@ def bloom(logs: Iterable[Mapping[str, Any]]) -> str | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _bits(word: str) -> int:
-    hashed = keccak()
-    assert hashed is not None
-    digest = hashed(bytes.fromhex(word[2:]))
+    from Crypto.Hash import keccak  # the standard library has SHA3-256, which is another
+
+    digest = keccak.new(digest_bits=256, data=bytes.fromhex(word[2:])).digest()
     return 1 << _place(digest, 0) | 1 << _place(digest, 2) | 1 << _place(digest, 4)
 
 
