@@ -154,6 +154,11 @@ class Dataset:
         return TableSpec(self.layer, self.family, self.name, self.stored_columns, self.storage_partition, self.key, self.doc)
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from others."""
+        return self.key
+
+    @property
     def views_besides(self) -> tuple[str, ...]:
         """The names of what SQL shows of it besides its own view (``<sql name>_<view>``)."""
         return ("versions",) if self.stands else ()
@@ -194,7 +199,7 @@ class Stream(Dataset):
     tombstones: Literal["ignore", "delete"] = "ignore"
     max_message_bytes: int = 8 << 20
     spill_days: int = 0
-    first_date: date = date(1989, 1, 1)  # when the sessions of 1990 could be known, the first that calendars keep
+    first_date: date = date(1970, 1, 1)  # of a chain's first block; one start for all, or no run can have all assets
     sessions: Sessions | None = None
     filler: Fill | None = field(default=None, init=False)
 
@@ -290,6 +295,10 @@ class Table(Built):
     def reads(self) -> tuple[Input, ...]:
         streams = (Input(s, -s.spill_days, s.spill_days, editions=self.by_file(s), makes="readers") for s in self.streams)
         return (*streams, *(replace(i, makes="none") for i in self.looks_up))
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.key, *self.fallback_key)))
 
     @property
     def views_besides(self) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ EMPTY = Fingerprint(0, f"0-{0:064x}")
 
 def fingerprints(rows: pa.Table, columns: Sequence[Column]) -> dict[date, Fingerprint]:
     """The fingerprint of each ``partition_date`` in ``rows`` over ``columns``."""
-    return {row[0]: _fingerprint(*row[1:]) for row in _query(rows, columns, by="partition_date")}
+    return {row[0]: _fingerprint(*row[1:]) for row in _query(rows, columns, ["partition_date"])}
 
 
 def fingerprint(rows: pa.Table, columns: Sequence[Column]) -> Fingerprint:
@@ -52,10 +52,9 @@ def fingerprint(rows: pa.Table, columns: Sequence[Column]) -> Fingerprint:
     return _fingerprint(*_query(rows, columns)[0])
 
 
-def row_fingerprints(rows: pa.Table, columns: Sequence[Column]) -> list[Fingerprint]:
-    """The fingerprint of each row alone, in the order of the rows."""
-    numbered = rows.append_column("_row", pa.array(range(rows.num_rows), pa.int64()))
-    return [_fingerprint(*found[1:]) for found in sorted(_query(numbered, columns, by="_row"))]
+def fingerprints_by(rows: pa.Table, columns: Sequence[Column], by: Sequence[str]) -> list[tuple[tuple[Any, ...], Fingerprint]]:
+    """The fingerprint of the rows of each combination of values of the columns ``by``, of no column of all together."""
+    return [(tuple(found[:-3]), _fingerprint(*found[-3:])) for found in _query(rows, columns, by)]
 
 
 @cache
@@ -69,12 +68,12 @@ def _database() -> Any:
     return found
 
 
-def _query(rows: pa.Table, columns: Sequence[Column], by: str = "") -> list[tuple[Any, ...]]:
+def _query(rows: pa.Table, columns: Sequence[Column], by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
     values = ", ".join(_value(c) for c in sorted(columns, key=lambda c: c.name))
-    hashed = f"md5_number(concat_ws(',', {values}))"
+    groups = "".join(f'"{name}", ' for name in by)
     sql = (
-        f"SELECT {by + ', ' if by else ''}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
-        f"FROM (SELECT {by + ', ' if by else ''}{hashed} AS h FROM offered) {'GROUP BY ' + by if by else ''}"
+        f"SELECT {groups}count(*), coalesce(sum((h >> 64)::UBIGINT), 0), coalesce(sum((h & 18446744073709551615)::UBIGINT), 0) "
+        f"FROM (SELECT {groups}md5_number(concat_ws(',', {values})) AS h FROM offered) {'GROUP BY ALL' if by else ''}"
     )
     with _database().cursor() as connection:
         connection.register("offered", rows)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from quantlake.contract import Input, Table, editions
 from quantlake.contract.columns import Column
-from quantlake.contract.fingerprint import EMPTY, Fingerprint, row_fingerprints
+from quantlake.contract.fingerprint import EMPTY, Fingerprint, fingerprints_by
 from quantlake.contract.versions import across, latest
 from quantlake.ports import Platform
 
@@ -134,8 +134,12 @@ def _summed(sums: tuple[int, int]) -> str:
 def _by_rows(read: Input, dates: Collection[date], rows: pa.Table) -> dict[date, str]:
     """By running sums over the days on which rows begin and end to count."""
     changes: dict[date, list[tuple[int, Fingerprint]]] = {}
-    since, until = (rows[c].to_pylist() if c else [None] * rows.num_rows for c in (read.on or read.since, read.on or read.until))
-    for begins, ends, hashed in zip(since, until, row_fingerprints(rows, _columns(read)), strict=True):
+    bounds = [c for c in (read.on or read.since, None if read.on else read.until) if c]
+    for values, hashed in fingerprints_by(rows, _columns(read), bounds):
+        told = dict(zip(bounds, values, strict=True))
+        begins, ends = told.get(read.on or read.since or ""), told.get(read.on or read.until or "")
+        if read.on and begins is None:
+            continue  # it is on no date
         changes.setdefault(begins or date.min, []).append((1, hashed))
         if ends is not None and ends < date.max:
             changes.setdefault(date.fromordinal(ends.toordinal() + 1) if read.on else ends, []).append((-1, hashed))
@@ -145,7 +149,7 @@ def _by_rows(read: Input, dates: Collection[date], rows: pa.Table) -> dict[date,
         while at < len(days) and days[at] <= day:
             for sign, hashed in changes[days[at]]:
                 more_high, more_low = hashed.halves
-                count, high, low = count + sign, high + sign * more_high, low + sign * more_low
+                count, high, low = count + sign * hashed.rows, high + sign * more_high, low + sign * more_low
             at += 1
         found[day] = f"{count:x}-{high % HASH:032x}{low % HASH:032x}" if count else ""
     return found

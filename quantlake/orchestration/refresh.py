@@ -161,12 +161,13 @@ def _remember(
 ) -> None:
     """Mark what was reached; what a failed upstream kept from running stays wanted, its failed dates aside."""
     reached = False
-    blocked: set[date] = set()
+    blocked: dict[str, set[date]] = {}  # by dataset, inputs first: its own failed dates, and those of what it is built from
     for dataset in work.datasets:
         outcomes = done.outcomes.get(dataset.path, [])[before[dataset.path] :]
         reached = reached or bool(outcomes)
-        blocked |= {o.partition for o in outcomes if not o.good}
+        failed = {o.partition for o in outcomes if not o.good}
+        blocked[dataset.path] = failed.union(*(blocked.get(i.path, ()) for i in dataset.inputs))
         tried |= {(dataset.path, o.partition, found.inputs[dataset.path].get(o.partition, "")) for o in outcomes}
-        tried |= {(dataset.path, d, None) for d in blocked}
+        tried |= {(dataset.path, d, None) for d in blocked[dataset.path]}
     if not reached:
         tried |= {(d.path, day, found.inputs[d.path].get(day, "")) for d in work.datasets for day in work.dates}

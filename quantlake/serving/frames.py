@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 
 from quantlake.contract import Built, Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, View
 from quantlake.contract.catalog import Catalog
-from quantlake.contract.standing import told
+from quantlake.contract.standing import said_twice, told
 from quantlake.contract.versions import across, arrived_then, known_then, latest, viewed
 from quantlake.ports import Platform
 from quantlake.serving.as_known import AsKnown, base_of, moment
@@ -52,7 +52,10 @@ class Tables:
         rows = self._rows(dataset, then, versions=versions, view=view)
         if not dataset.stands:
             return rows
-        rows = told(rows, dataset.stands, self._rows(self._catalog[dataset.stands.by], then))
+        by = self._catalog[dataset.stands.by]
+        undated = rows.filter(pl.col(dataset.stands.dated).is_null()).head(1).collect().height  # there are few, if any
+        rows = told(rows, dataset.stands, self._rows(by, then), self._rows(by, then, versions=True))
+        rows = said_twice(rows, dataset.stands, dataset.identity) if undated else rows
         return rows if versions else rows.filter(pl.col(dataset.stands.name))
 
     def _rows(self, dataset: Dataset, then: datetime | None, *, versions: bool = False, view: str | None = None) -> pl.LazyFrame:

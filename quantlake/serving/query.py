@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, Stream, Table, TableSpec
+from quantlake.contract import Dataset, EmbeddingIndex, QuantLakeError, Rollup, Standing, Stream, Table, TableSpec
 from quantlake.contract.catalog import Catalog
 from quantlake.contract.exact_sql import DUCKDB
 from quantlake.contract.standing import told_sql
@@ -87,10 +87,15 @@ class QueryService:
             return
         rows = self._select(connection, dataset, moment, view)
         if dataset.stands:
-            by = self._catalog[dataset.stands.by]
-            rows = told_sql(f"({rows})", dataset.stands, f"({self._select(connection, by, moment, '')})")
+            rows = self._told(connection, f"({rows})", dataset, dataset.stands, moment)
             rows = rows if view == "versions" else f'SELECT * FROM ({rows}) WHERE "{dataset.stands.name}"'
         connection.execute(f"CREATE VIEW {name} AS {rows}")
+
+    def _told(self, connection: "DuckDBPyConnection", rows: str, dataset: Dataset, standing: Standing, moment: datetime | None) -> str:
+        by = self._catalog[standing.by]
+        now, versions = (f"({self._select(connection, by, moment, view)})" for view in ("", "versions"))
+        undated = connection.execute(f'SELECT 1 FROM {rows} WHERE "{standing.dated}" IS NULL LIMIT 1').fetchone()  # there are few, if any
+        return told_sql(rows, standing, now, versions, dataset.identity if undated else ())
 
     def _named(self, name: str) -> tuple[Dataset | None, str]:
         """The dataset of an SQL name, and which view of it: "" its own, ``versions``, or one of the contract's."""

@@ -42,7 +42,6 @@ raw = Stream(
     topic="onchain.blocks.v1",
     message_key="block_hash",
     storage_partition="month",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "block_hash"),
 )

@@ -1,17 +1,16 @@
 """Which block was the chain's at a height, and since when that was known: all that changes in a reorganisation.
 
-Here: that claim, and that its block is there. Not here: what stands by it (``common.STANDS``).
+Here: that claim. Not here: what stands by it (``common.STANDS``), whether its block is there and follows the one below (chain_links.py).
 """
 
 import polars as pl
 
-from quantlake.contract import Boolean, Column, Date, Input, Rows, Table
-from quantlake.datasets.onchain import blocks, chain_status, common
+from quantlake.contract import Column, Date, Table
+from quantlake.datasets.onchain import chain_status, common
 
 canonical_blocks = Table(
     __name__,
     of=chain_status.raw,
-    looks_up=(Input(blocks.blocks, -1, 0),),
     doc="The block that was the chain's at a height from `known_at` on, until the height's next version.",
     owner=common.OWNER,
     key=("chain_id", "block_number"),
@@ -23,19 +22,13 @@ canonical_blocks = Table(
         *common.RECEIVED,
         *common.curated(),
         Column("block_date", Date, "The block's UTC date: the partition of its rows in the other tables.", null=True),
-        Column("has_block", Boolean, "Whether the block itself is in `onchain/blocks`; null: no block.", null=True, provenance=True),
-    ),
-    checks=(
-        Rows(
-            "has_its_block", ~pl.col("has_block"), "whose block is not there", ("chain_id", "block_number", "block_hash"), quarantine=True, most=0.1
-        ),
+        Column("near_from", Date, "First date whose links depend on it: the one before its own.", null=True),
+        Column("near_until", Date, "First date whose links do not depend on it any more.", null=True),
     ),
 )
 
 
 @canonical_blocks.build
-def curate(seen: pl.LazyFrame, blocks: pl.LazyFrame) -> pl.LazyFrame:
-    there = blocks.select("chain_id", "block_hash", has_block=True).unique()
-    found = seen.join(there, on=["chain_id", "block_hash"], how="left", maintain_order="left")
-    has = pl.when(pl.col("block_hash").is_not_null()).then(pl.col("has_block").fill_null(False))
-    return found.with_columns(has_block=has, block_date=pl.col("block_timestamp").dt.date(), **common.NOTHING_YET)
+def curate(seen: pl.LazyFrame) -> pl.LazyFrame:
+    own = pl.col("block_timestamp").dt.date()
+    return seen.with_columns(block_date=own, near_from=own.dt.offset_by("-1d"), near_until=own.dt.offset_by("2d"), **common.NOTHING_YET)

@@ -24,7 +24,6 @@ raw = Stream(
     topic="onchain.chain_status.v1",
     message_key="block_number",
     storage_partition="month",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "block_number"),
 )

@@ -7,7 +7,7 @@ A row is keyed by the hash of its block and never changes. 256-bit amounts are d
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -27,7 +27,6 @@ from quantlake.contract import (
 from quantlake.datasets.market.common import EVENT_TIME_NS, INSTRUMENT_ID, ITEM_INDEX, RECEIVE_TIME, flags
 
 OWNER = "onchain-data"
-GENESIS = date(1970, 1, 1)  # the genesis block's timestamp is 0
 UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
 """The ``event_time`` of rows whose file does not say when their block was; their ``block_timestamp`` is null."""
 
@@ -64,12 +63,14 @@ STANDS = Standing(
     by="curated/onchain/canonical_blocks",
     place=("chain_id", "block_number"),
     value="block_hash",
+    dated="block_timestamp",
     name="is_canonical",
     settled=Settled(name="is_finalized", height="block_number", within="chain_id", said="finalized_number", depth=FINAL_DEPTH),
 )
 """A row stands while no other block than its own is known to be the chain's at its height."""
 
 CHAINS = {1: "ethereum", 10: "optimism", 56: "bsc", 100: "gnosis", 137: "polygon", 8453: "base", 42161: "arbitrum", 43114: "avalanche", 11155111: "sepolia"}
+MOST_HELD_BACK = 0.5  # of a date's rows: those of blocks that are not whole; beyond, the whole date is refused
 AMOUNT = r"^(0|-?[1-9][0-9]{0,77})$"
 
 
@@ -106,14 +107,15 @@ def exact(*columns: Column) -> Rows:
 
 
 def merged(received: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
-    """Rows in their order, each with what others of its key and date say where it says nothing: no source has every column."""
+    """Rows in their order, each with what was known of its key and date by then where it says nothing: no source has every column."""
     frame = received.collect()
     place = ["partition_date", *stream.key]
     if not frame.select(pl.struct(place).is_duplicated().any()).item():
         return frame.lazy()
     of_source = {c.name for c in RECEIVED}
-    said = [c.name for c in stream.columns if c.null and c.name not in {*of_source, *place}]
-    return frame.lazy().with_columns(pl.col(said).forward_fill().backward_fill().over(place))
+    said = pl.col([c.name for c in stream.columns if c.null and c.name not in {*of_source, *place}])
+    at_once = frame.with_row_index("_at").sort("known_at", maintain_order=True).with_columns(said.forward_fill().backward_fill().over(*place, "known_at"))
+    return at_once.with_columns(said.forward_fill().over(place)).sort("_at").drop("_at").lazy()
 
 
 def named() -> pl.Expr:

@@ -24,7 +24,6 @@ raw = Stream(
     topic="onchain.contracts.v1",
     message_key="address",
     storage_partition="year",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "address"),
 )

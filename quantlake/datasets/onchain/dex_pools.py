@@ -27,7 +27,6 @@ raw = Stream(
     topic="onchain.dex_pools.v1",
     message_key="pool",
     storage_partition="year",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "pool"),
 )

@@ -25,7 +25,6 @@ raw = Stream(
     topic="onchain.logs.v1",
     topic_partitions=2,
     message_key="block_hash",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "block_hash", "log_index"),
 )
@@ -49,7 +48,7 @@ logs = Table(
     checks=(
         Rows(
             "log_index_contiguous", pl.col("flags").list.contains("log_missing"), "of whole blocks whose logs are not all there",
-            ("block_number", "block_hash", "log_index"), quarantine=True, most=0.1,
+            ("block_number", "block_hash", "log_index"), quarantine=True, most=common.MOST_HELD_BACK,
         ),
     ),
 )  # fmt: skip

@@ -34,7 +34,6 @@ raw = Stream(
     topic="onchain.receipts.v1",
     topic_partitions=2,
     message_key="block_hash",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "block_hash", "transaction_index"),
 )

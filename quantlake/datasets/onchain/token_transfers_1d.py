@@ -1,6 +1,7 @@
 """What was transferred of each ERC-20 on a UTC date, in blocks that are the chain's: it follows a reorganisation.
 
-Here: those sums. Not here: transfers (token_transfers.py). Whatever a contract tells counts, also where it mints what nobody holds.
+Here: those sums. Not here: transfers (token_transfers.py). Whatever a contract tells counts, also where it mints what nobody holds; not what is
+of no known date.
 """
 
 import polars as pl
@@ -38,7 +39,8 @@ daily = Derived(
 def build(transfers: pl.LazyFrame, canonical: pl.LazyFrame) -> pl.LazyFrame:
     place = list(common.STANDS.place)
     settled = canonical.select(*place, _settled_at="known_at")
-    erc20 = transfers.filter(pl.col("standard") == "erc20").drop("is_canonical", "is_finalized", strict=False)
+    dated = pl.col("block_timestamp").is_not_null()
+    erc20 = transfers.filter(dated & (pl.col("standard") == "erc20")).drop("is_canonical", "is_finalized", strict=False)
     rows = told(erc20, common.STANDS, canonical).join(settled, on=place, how="left", maintain_order="left").collect()
     rows = rows.with_columns(_of=pl.struct(KEY).rank("dense").cast(pl.Int64) - 1)
     standing = rows.filter("is_canonical")

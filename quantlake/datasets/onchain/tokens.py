@@ -26,7 +26,6 @@ raw = Stream(
     topic="onchain.tokens.v1",
     message_key="address",
     storage_partition="year",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *RECEIVED, common.BAD_TEXT),
     key=("chain_id", "address"),
 )

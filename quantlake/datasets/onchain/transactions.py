@@ -35,7 +35,6 @@ raw = Stream(
     topic="onchain.transactions.v1",
     topic_partitions=2,
     message_key="block_hash",
-    first_date=common.GENESIS,
     columns=(*COLUMNS, *common.RECEIVED),
     key=("chain_id", "block_hash", "transaction_index"),
 )
@@ -58,7 +57,7 @@ transactions = Table(
     stands=common.STANDS,
     checks=(
         common.exact(VALUE, *FEES),
-        Rows("transaction_count", pl.col("flags").list.contains("block_count"), "of blocks that say that they have another number", ("block_number", "block_hash"), quarantine=True, most=0.1),
+        Rows("transaction_count", pl.col("flags").list.contains("block_count"), "of blocks that say that they have another number", ("block_number", "block_hash"), quarantine=True, most=common.MOST_HELD_BACK),
     ),
 )  # fmt: skip
 
@@ -67,6 +66,7 @@ transactions = Table(
 def curate(received: pl.LazyFrame, blocks: pl.LazyFrame) -> pl.LazyFrame:
     said = blocks.select("chain_id", "block_hash", "transaction_count").unique(["chain_id", "block_hash"])
     found = common.merged(received, raw).join(said, on=["chain_id", "block_hash"], how="left", maintain_order="left")
-    there = pl.col("transaction_index").n_unique().over("chain_id", "block_hash")
-    flags = common.flagged({"block_count": there != pl.col("transaction_count")})
+    place, of_block = pl.col("transaction_index"), ["chain_id", "block_hash"]
+    odd = (place.n_unique().over(of_block) != pl.col("transaction_count")) | (place.max().over(of_block) >= pl.col("transaction_count"))
+    flags = common.flagged({"block_count": odd})
     return found.with_columns(flags=flags, instrument_id=pl.lit(None, pl.String)).drop("transaction_count")

@@ -13,6 +13,7 @@ date that the id tells. ``source_name`` is ``symbol-properties/<file name>``.
 Formats: https://github.com/QuantConnect/Lean/tree/master/Data/symbol-properties.
 """
 
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +33,7 @@ CLASSES = {
 }  # fmt: skip
 OF_ANOTHER = ("crypto_future", "future_option", "option", "index_option")
 WIDTH, LEAST = 12, 8
+FIRST = date(1989, 1, 1)  # since when a list that has no dates is taken to hold: before all that LEAN has prices of
 ANY = "[*]"
 NUMBERS = ("multiplier", "tick_size", "lot_size")
 NUMBER_OR_NONE = "^$|" + text.NOT_NEGATIVE
@@ -104,14 +106,14 @@ def _terms(found: pl.DataFrame) -> pl.DataFrame:
         instrument_id=pl.format("{}:{}", place, "symbol"),
         decimals=places.cast(pl.Int64),
         source=pl.lit("lean"),
-        known_at=common.midnight(pl.lit(instruments.raw.first_date), "UTC"),
+        known_at=common.midnight(pl.lit(FIRST), "UTC"),
     )
 
 
 def _symbols(terms: pl.DataFrame) -> pl.DataFrame:
     """As LEAN prints a symbol, and as its market does."""
     mapped = terms.filter(pl.col("symbol") != ANY).with_columns(
-        valid_from=pl.lit(symbol_map.raw.first_date), known_at=common.midnight(pl.lit(symbol_map.raw.first_date), "UTC")
+        valid_from=pl.lit(FIRST), known_at=common.midnight(pl.lit(FIRST), "UTC")
     )
     printed = mapped.filter(pl.col("ticker") != "").with_columns(source="market", symbol="ticker", item_index=pl.lit(1, pl.Int64))
     return pl.concat([mapped.with_columns(item_index=pl.lit(0, pl.Int64)), printed])
