@@ -1,14 +1,20 @@
 """SQL over whole numbers of up to 256 bits kept as decimal text: the same names in DuckDB and in ClickHouse.
 
-``u256(x)`` and ``i256(x)`` (signed) are numbers to compare, order and count with; ``u256_sum(x)`` and ``i256_sum(x)`` are exact sums, as
+``u256(x)`` and ``i256(x)`` (signed) are numbers to compare, order, add and subtract with (DuckDB multiplies and divides them as floats); ``u256_sum(x)`` and ``i256_sum(x)`` are exact sums, as
 decimal text (of no rows NULL in DuckDB, ``0`` in ClickHouse). DuckDB's BIGNUM has no limit; ClickHouse's sums end in an error where they
 leave 256 bits, which its own ``sum`` would wrap around.
 """
 
+def _duckdb_number(pattern: str) -> str:
+    """Text that is no whole number is an error: a plain cast rounds it."""
+    wrong = "error('no whole number of this kind: ' || CAST(x AS VARCHAR))"
+    return f"CASE WHEN x IS NULL THEN NULL WHEN regexp_full_match(CAST(x AS VARCHAR), '{pattern}') THEN CAST(x AS BIGNUM) ELSE CAST({wrong} AS BIGNUM) END"
+
+
 DUCKDB = tuple(
     f"CREATE MACRO {name}(x) AS {body}"
-    for kind in ("u256", "i256")
-    for name, body in ((kind, "CAST(x AS BIGNUM)"), (f"{kind}_sum", "CAST(sum(CAST(x AS BIGNUM)) AS VARCHAR)"))
+    for kind, number in (("u256", _duckdb_number("[0-9]+")), ("i256", _duckdb_number("-?[0-9]+")))
+    for name, body in ((kind, number), (f"{kind}_sum", f"CAST(sum({number}) AS VARCHAR)"))
 )
 
 

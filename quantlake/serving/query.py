@@ -8,7 +8,7 @@ derived base has. Amounts of 256 bits are summed and compared by the functions o
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from quantlake.ports import Files, Platform
 from quantlake.serving.as_known import AsKnown, base_of
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 BATCH_ROWS = 100_000
 NO_FILES = Files((), {}, None)
@@ -51,14 +51,13 @@ class QueryService:
             for name in sorted(set(re.findall(r"\w+", sql.lower())) & set(self.names())):
                 self._define(connection, name, as_known_at)
             answer = connection.sql(sql)
+            if answer is not None:
+                return _read(_exact(answer))
         except duckdb.CatalogException as error:
             raise QuantLakeError(f"{_one_line(str(error)).split(' Did you mean')[0]} There are {', '.join(self.names())}") from error
         except duckdb.Error as error:
             raise QuantLakeError(_one_line(str(error))) from error
-        if answer is None:
-            return pa.table({"ok": pa.array([True])}).to_reader()
-        reader: pa.RecordBatchReader = answer.to_arrow_reader(BATCH_ROWS)
-        return reader
+        return pa.table({"ok": pa.array([True])}).to_reader()
 
     def names(self) -> list[str]:
         """Every SQL name there is."""
@@ -156,6 +155,30 @@ def scan(connection: "DuckDBPyConnection", files: Files, spec: TableSpec) -> str
         return f"(SELECT {columns} LIMIT 0)"
     fields = ", ".join(f"{i}: {{name: '{name}', type: '{kind}', default_value: NULL}}" for i, (name, kind) in files.fields.items())
     return f"read_parquet([{_quoted(files.paths)}], schema = MAP {{{fields}}})"
+
+
+def _exact(answer: "DuckDBPyRelation") -> "DuckDBPyRelation":
+    """Numbers of any size as text: Arrow knows none."""
+    types = [str(kind) for kind in answer.types]
+    if not any("BIGNUM" in kind for kind in types):
+        return answer
+    columns = (f'"{name}"' for name in (column.replace('"', '""') for column in answer.columns))
+    return answer.project(", ".join(f"CAST({c} AS {kind.replace('BIGNUM', 'VARCHAR')}) AS {c}" for c, kind in zip(columns, types, strict=True)))
+
+
+def _read(answer: "DuckDBPyRelation") -> pa.RecordBatchReader:
+    """Its batches; what fails while it is read fails as what cannot be asked."""
+    import duckdb
+
+    reader: pa.RecordBatchReader = answer.to_arrow_reader(BATCH_ROWS)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise QuantLakeError(_one_line(str(error))) from error
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _quoted(paths: Collection[str]) -> str:
