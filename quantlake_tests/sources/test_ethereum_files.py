@@ -210,7 +210,7 @@ def test_the_same_bytes_of_two_chains_are_two_records(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "document"), [
     ("a.json", response(block(timestamp="0xffffffff"))),
-    ("blocks.csv", "number,hash,parent_hash,timestamp\n7,{0},{0},4294967295\n".format(ROOT)),
+    ("blocks.csv", f"number,hash,parent_hash,timestamp\n7,{ROOT},{ROOT},4294967295\n"),
     ("7.json", {"block_number": 7, "block_timestamp": 2**32 - 1, "traces": [trace()], "receipts": []}),
 ])
 def test_a_block_that_is_to_come_is_refused_by_name_and_dates_nothing(tmp_path: Path, name: str, document: Any) -> None:

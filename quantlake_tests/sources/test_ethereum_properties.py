@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,9 @@ def test_an_export_that_is_cut(tmp_path_factory: pytest.TempPathFactory, records
     """It is refused, or what is left is whole."""
     text = table(records)
     path = written(tmp_path_factory.mktemp("etl") / "t.csv", text[: max(len(text) - cut, text.index("\n"))])
-    try:
-        found = rows(etl.read, path)
-    except QuantLakeError as error:
-        assert str(path) in str(error)
-        return
-    prices = found[receipts.raw]["effective_gas_price"].to_list() if found else []
+    prices: list[str] = []
+    with suppress(QuantLakeError):
+        prices = [price for stream, frame in rows(etl.read, path).items() if stream is receipts.raw for price in frame["effective_gas_price"]]
     assert prices == [str(r["receipt_effective_gas_price"]) for r in records][: len(prices)]
 
 
