@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from quantlake.contract import QuantLakeError
+from quantlake.contract.versions import known_then, latest, versioned
 from quantlake.datasets.onchain import blocks, chain_status, common, contracts, logs, receipts, tokens, traces, transactions
 from quantlake.sources import replay
 from quantlake.sources.ethereum import etl, json_rpc, parity
@@ -120,15 +121,60 @@ def test_receipts_and_logs_take_the_time_of_a_block_beside_them(tmp_path: Path) 
     assert read(alone / "receipts.json")[logs.raw]["block_timestamp"].to_list() == [TIME, TIME]
 
 
-def test_a_removed_log_says_that_its_height_has_no_block(tmp_path: Path) -> None:
-    gone = [log(7, 0, removed=True), log(7, 1, removed=True), log(8, 0)]
-    found = read(written(tmp_path / "logs.json", response(gone)))
-    assert found[logs.raw].height == 3
-    assert found[chain_status.raw].select("block_number", "block_hash").rows() == [(7, None)]
-    later = read(written(tmp_path / "b.json", [response(gone), response(block(7))]))[chain_status.raw]
-    assert later.select("block_hash", "observed_at").rows() == [(hash_of(7), TIME), (None, TIME + timedelta(microseconds=1))]
-    other = read(written(tmp_path / "b.json", [response(gone), response(block(7, hash=hash_of(99)))]))[chain_status.raw]
-    assert other["block_hash"].to_list() == [hash_of(99)]
+def curated(*paths: Path) -> pl.DataFrame:
+    """The versions of logs of files that are replayed one after the other, a minute apart."""
+    parts = [read(path)[logs.raw] for path in paths]
+    arrived = [rows.with_columns(_timestamp=datetime.now(UTC) + timedelta(minutes=n)) for n, rows in enumerate(parts)]
+    nothing = [pl.LazyFrame(pl.DataFrame(table.spec.arrow.empty_table())) for table in (blocks.blocks, receipts.receipts)]
+    assert logs.logs.function is not None
+    return versioned(logs.logs.function(pl.concat(arrived).lazy(), *nothing), logs.logs)
+
+
+def shown(versions: pl.DataFrame, then: datetime | None = None) -> list[int]:
+    there = latest(versions.lazy(), logs.logs) if then is None else versions.lazy().filter(known_then(then, logs.logs))
+    return there.collect()["log_index"].sort().to_list()
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_removed_log_alone_is_shown_no_more_until_it_is_sent_again(tmp_path: Path, header: bool) -> None:
+    if header:
+        written(tmp_path / "block.json", response(block(7)))
+    told = written(tmp_path / "a.json", response([log(7, 0), log(7, 1)]))
+    gone = written(tmp_path / "b.json", response([log(7, 0, removed=True)]))
+    again = written(tmp_path / "c.json", response([log(7, 0)]))
+    before = datetime.now(UTC)
+    found = curated(told, gone)
+    assert shown(found) == [1] and found.filter("removed")["known_at_source"].to_list() == ["receive"]
+    if header:
+        assert shown(found, TIME) == shown(found, before) == [0, 1]
+        assert shown(found, TIME - timedelta(seconds=1)) == []
+    returned = curated(told, gone, again)
+    assert shown(returned) == [0, 1]
+    assert shown(returned, datetime.now(UTC)) == [1] and shown(returned, datetime.now(UTC) + timedelta(minutes=3)) == [0, 1]
+    assert returned.filter(pl.col("log_index") == 0)["removed"].to_list() == [None, True, None]
+
+
+def test_a_removed_log_says_nothing_of_other_blocks_of_its_height(tmp_path: Path) -> None:
+    gone = response([log(7, 0, removed=True), log(7, 1, removed=True)])
+    assert read(written(tmp_path / "logs.json", gone)).keys() == {logs.raw}
+    beside = read(written(tmp_path / "b.json", [response(block(7, hash=hash_of(99))), gone]))[chain_status.raw]
+    assert beside["block_hash"].to_list() == [hash_of(99)]
+
+
+def test_a_log_is_one_whether_a_node_says_that_it_is_not_removed(tmp_path: Path) -> None:
+    silent = log(7, 0)
+    del silent["removed"]
+    each = [written(tmp_path / f"{n}.json", response([told])) for n, told in enumerate((log(7, 0), silent, log(7, 0, removed=None)))]
+    assert curated(*each).height == 1
+    with pytest.raises(QuantLakeError, match=r"item 1 result 0: removed '5' is not true or false"):
+        read(written(tmp_path / "a.json", response([log(removed=5)])))
+
+
+def test_what_was_removed_last_does_not_last() -> None:
+    row = {"partition_date": date(2023, 11, 14), "chain_id": 1, "block_hash": hash_of(7)}
+    told = [(0, None), (1, None), (0, True), (2, True), (2, None)]
+    rows = pl.LazyFrame([{**row, "log_index": index, "removed": removed} for index, removed in told], schema_overrides={"removed": pl.Boolean})
+    assert logs.lasting(rows).collect().select("log_index", "removed").rows() == [(1, None), (2, None)]
 
 
 def test_the_chain_is_what_the_folder_says(tmp_path: Path) -> None:
@@ -143,6 +189,46 @@ def test_the_chain_is_what_the_folder_says(tmp_path: Path) -> None:
     written(second, response("one"))
     with pytest.raises(QuantLakeError, match=r"eth_chainId\.json: its result is \['one'\], not a chain's id"):
         read(path)
+
+
+def test_the_same_bytes_of_two_chains_are_two_records(tmp_path: Path) -> None:
+    names = ("a.json", f"eth_call_data_{SYMBOL}_to_{TOKEN}_latest.json", "blocks.csv", "trace.json")
+    documents = (response(block()), response("0x"), f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},1700000007,0,,\n", [trace()])
+    for folder, chain in (("main", None), ("other", "0x89")):
+        (tmp_path / folder).mkdir()
+        for name, document in zip(names, documents, strict=True):
+            written(tmp_path / folder / name, document)
+        if chain:
+            written(tmp_path / folder / "eth_chainId.json", response(chain))
+    found = {folder: [rows for name in names for rows in read(tmp_path / folder / name).values()] for folder in ("main", "other")}
+    of = {folder: [(r["source_name"], r["source_version"]) for rows in those for r in rows.to_dicts()] for folder, those in found.items()}
+    assert [(name.replace("/chain-137/", "/"), version) for name, version in of["other"]] == of["main"]
+    assert {name.rpartition("/")[0] for name, _ in of["other"]} == {"json_rpc/chain-137", "ethereum_etl/chain-137", "parity_trace/chain-137"}
+    written(tmp_path / "main" / "eth_chainId.json", response("0x89"))
+    assert read(tmp_path / "main" / "a.json")[blocks.raw]["source_name"].to_list() == ["json_rpc/chain-137/a.json"]
+
+
+@pytest.mark.parametrize(("name", "document"), [
+    ("a.json", response(block(timestamp="0xffffffff"))),
+    ("blocks.csv", f"number,hash,parent_hash,timestamp\n7,{ROOT},{ROOT},4294967295\n"),
+    ("7.json", {"block_number": 7, "block_timestamp": 2**32 - 1, "traces": [trace()], "receipts": []}),
+])
+def test_a_block_that_is_to_come_is_refused_by_name_and_dates_nothing(tmp_path: Path, name: str, document: Any) -> None:
+    path = written(tmp_path / name, document)
+    with pytest.raises(QuantLakeError, match=rf"{name} .*timestamp '4294967295' is of 2106-02-07, which is to come"):
+        read(path)
+    beside = written(tmp_path / "logs.json", response([log(7, blockHash=ROOT), log(7)]))
+    assert read(beside)[logs.raw]["block_timestamp"].to_list() == [None, None]
+    soon = response(block(timestamp=hex(int(datetime.now(UTC).timestamp()) + 3600)))
+    assert read(written(tmp_path / "soon.json", soon))[blocks.raw].height == 1
+
+
+def test_a_damaged_file_beside_keeps_no_other_back(tmp_path: Path) -> None:
+    path = written(tmp_path / "logs.json", response([log(7), log(8)]))
+    head = "number,hash,parent_hash,timestamp"
+    written(tmp_path / "long.csv", f"{head}\n7,{hash_of(7)},{hash_of(6)},{'1' * 5000}\n8,{hash_of(8)},{hash_of(7)},1700000008\n")
+    written(tmp_path / "cut.csv", f"{head}\n7,{hash_of(7)},{hash_of(6)},17000000")
+    assert read(path)[logs.raw]["block_timestamp"].to_list() == [None, TIME + timedelta(seconds=1)]
 
 
 # Contracts' answers
@@ -308,7 +394,12 @@ def test_a_header_alone_has_no_rows(tmp_path: Path, members: frozenset[str]) -> 
     (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,1e18,,", "line 2: difficulty '1e18' is not a whole number"),
     (f"{BLOCK_CSV}\n7,{hash_of(7)[:-1]},{hash_of(6)},170,0,,", "is not a hash (0x and 64 hex digits)"),
     (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},999999999999,0,,", "line 2: timestamp '999999999999' is no time before the year 10000"),
-    ("number,hash\n1,2", "line 1: 'number,hash' is the header of none of ethereum-etl's block, transaction"),
+    (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,0,{ROOT},", "line 2 is cut: its last line has no end, so '' may go on"),
+    (f"number,hash,parent_hash,timestamp\n7,{hash_of(7)},{hash_of(6)},1700", "line 2 is cut: its last line has no end, so '1700' may go on"),
+    (f"number,hash,parent_hash,timestamp\n7,{hash_of(7)},{hash_of(6)},{'1' * 5000}\n", "line 2: timestamp '1111"),
+    (f'{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,0,{ROOT},"{{""index"": {"1" * 5000}}}"\n', "line 2 withdrawal 0: index '1111"),
+    (f"address,symbol,name,decimals,total_supply\n{TOKEN},A,B,300,1\n", "line 2: decimals '300' is beyond 255"),
+    ("number,hash\n1,2\n", "line 1: 'number,hash' is the header of none of ethereum-etl's block, transaction"),
 ])
 def test_tables_that_cannot_be_are_refused_by_name(tmp_path: Path, text: str, found: str) -> None:
     path = written(tmp_path / "blocks.csv", text)
@@ -321,7 +412,7 @@ def test_tables_that_cannot_be_are_refused_by_name(tmp_path: Path, text: str, fo
     ("<html>gateway timeout</html>", "is not JSON (Expecting value); it begins '<html>gateway"),
     (json.dumps(response(block()))[:-30], "line 1 is not JSON"),
     (lines(response(block())) + "{", "line 2 is not JSON"),
-    ('{"result": {"number": ' + "9" * 5000 + "}}", "is not JSON"),
+    ('{"result": {"number": ' + "9" * 5000 + ', "parentHash": 1}}', "item 1: number '9999"),
     ('{"result": NaN}', "NaN is no number of JSON"),
     ("[" * 100_000, "is nested too deeply"),
     ('{"id": 1}', "item 1 is \"{'id': 1}\", not a response with a result or an error"),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def exported(draw: Draw) -> list[Object]:
         {
             "hash": hash_of(place), "nonce": place, "block_hash": hash_of(7), "block_number": 7, "transaction_index": place, "from_address": ADDRESS,
             "to_address": draw(st.sampled_from([OTHER, None])), "value": draw(AMOUNTS), "gas": draw(st.integers(0, 2**63 - 1)),
-            "gas_price": draw(st.one_of(AMOUNTS, st.none())), "input": draw(DATA), "block_timestamp": draw(st.integers(0, 2**33)),
+            "gas_price": draw(st.one_of(AMOUNTS, st.none())), "input": draw(DATA), "block_timestamp": draw(st.integers(0, 1_700_000_000)),
             "receipt_gas_used": 5, "receipt_cumulative_gas_used": 6, "receipt_effective_gas_price": draw(AMOUNTS),
         }
         for place in range(draw(st.integers(1, 5)))
@@ -171,6 +172,18 @@ def test_exported_transactions(tmp_path_factory: pytest.TempPathFactory, records
         assert found[transactions.raw].select(names).rows() == expected
         assert found[receipts.raw]["effective_gas_price"].to_list() == [str(r["receipt_effective_gas_price"]) for r in records]
         assert [int(time.timestamp()) for time in found[receipts.raw]["block_timestamp"]] == [r["block_timestamp"] for r in records]
+
+
+@FEW
+@given(exported(), st.integers(1, 200))
+def test_an_export_that_is_cut(tmp_path_factory: pytest.TempPathFactory, records: list[Object], cut: int) -> None:
+    """It is refused, or what is left is whole."""
+    text = table(records)
+    path = written(tmp_path_factory.mktemp("etl") / "t.csv", text[: max(len(text) - cut, text.index("\n"))])
+    prices: list[str] = []
+    with suppress(QuantLakeError):
+        prices = [price for stream, frame in rows(etl.read, path).items() if stream is receipts.raw for price in frame["effective_gas_price"]]
+    assert prices == [str(r["receipt_effective_gas_price"]) for r in records][: len(prices)]
 
 
 @st.composite

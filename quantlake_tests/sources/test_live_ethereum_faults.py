@@ -249,6 +249,7 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_keys(url: str, fo
     (lambda b, r: r[0].update(transactionHash="0x00"), "of a transaction of another block: 0x00"),
     (lambda b, r: b["transactions"][1].update(blockHash="0x00"), "transaction 1 is of block 0x00"),
     (lambda b, r: r[0]["logs"].pop(), "log 1 says that it is number 2"),
+    (lambda b, r: r[0]["logs"][0].update(removed=True), "a log of it is said to be removed"),
     (lambda b, r: b.update(number="0x1"), "another height was answered: 1"),
 ])  # fmt: skip
 def test_a_block_that_is_not_whole_is_refused(change: Any, found: str) -> None:
@@ -257,6 +258,14 @@ def test_a_block_that_is_not_whole_is_refused(change: Any, found: str) -> None:
     change(made.block, made.receipts)
     with pytest.raises(NotWholeError, match=found):
         check(made.block, made.receipts, 100)
+
+
+def test_a_block_that_is_to_come_is_not_whole_and_keeps_no_other_back() -> None:
+    found = json.loads(json.dumps(ANSWERS))
+    found[2]["timestamp"] = "0xffffffff"
+    read = decoded([_reply(found)], Seen(1, datetime.now(UTC), live=True))
+    assert read.headers.keys() == {100}
+    assert read.lacks[101].words == "it is of 2106-02-07, which is to come"
 
 
 def test_logs_that_are_not_those_of_the_bloom_filter_are_refused() -> None:
@@ -309,7 +318,12 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 MADE = Simulated(transactions=2, logs=1).grow(2).chain
 ANSWERS = [answer for made in MADE for answer in (made.block, made.receipts)]
 PLACES = places(ANSWERS)[1:]
-JUNK = [None, 0, -1, 2**300, "", "0x", "0x" + "f" * 70, "0x" + "0" * 64, "\ud800", "zz", [], {}, [None], {"hash": 1}, True, 1.5]
+JUNK = [None, 0, -1, 2**300, "", "0x", "0x" + "f" * 70, "0x" + "f" * 5000, "0x" + "0" * 64, "\ud800", "zz", [], {}, [None], {"hash": 1}, True, 1.5]
+
+
+def _reply(answers: list[Any]) -> Reply:
+    asked = tuple(call for made in MADE for call in calls(made.number, receipts=True))
+    return Reply(asked, 0, json.dumps([{"id": n, "result": one} for n, one in enumerate(answers)]).encode())
 
 
 @settings(max_examples=40, deadline=None)
@@ -320,9 +334,7 @@ def test_whatever_a_node_answers_is_a_whole_block_or_a_lack(place: tuple[Any, ..
     for key in place[:-1]:
         within = within[key]
     within[place[-1]] = junk
-    asked = tuple(call for made in MADE for call in calls(made.number, receipts=True))
-    body = json.dumps([{"id": n, "result": one} for n, one in enumerate(found)]).encode()
-    read = decoded([Reply(asked, 0, body)], Seen(1, datetime.now(UTC), live=True))
+    read = decoded([_reply(found)], Seen(1, datetime.now(UTC), live=True))
     assert read.headers.keys() | read.lacks.keys() == {100, 101} and not read.headers.keys() & read.lacks.keys()
     assert {h.hash for h in read.headers.values()} <= {made.hash for made in MADE}
     assert all(table.schema == wire_arrow(stream) for stream in SENT[:4] for path, table in read.rows.items() if path == stream.path)

@@ -8,6 +8,7 @@ import polars as pl
 from quantlake import evm
 from quantlake.contract import Column, Date, Input, Integer, Stream, Table, Text
 from quantlake.datasets.onchain import common, logs
+from quantlake.datasets.onchain.logs import lasting
 
 COLUMNS = (
     *common.of_no_block(common.BLOCK),
@@ -57,5 +58,5 @@ LOOKED_UP = Input(pools, None, None, since="first_seen", versions=True, makes="n
 
 @pools.build
 def curate(received: pl.LazyFrame, logs: pl.LazyFrame) -> pl.LazyFrame:
-    found = pl.concat([received, evm.pools(logs)], how="diagonal_relaxed")
+    found = pl.concat([received, evm.pools(lasting(logs))], how="diagonal_relaxed")
     return found.with_columns(protocol=pl.coalesce("protocol", evm.protocol()), **common.NOTHING_YET)

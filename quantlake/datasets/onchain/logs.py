@@ -1,11 +1,11 @@
 """Logs: what contracts told of, in the order of their block.
 
-Here: what a log is, and that a whole block's are all there. Not here: what logs mean (token_transfers.py, dex_swaps.py).
+Here: what a log is, which ones are removed, and that a whole block's are all there. Not here: what logs mean (token_transfers.py, dex_swaps.py).
 """
 
 import polars as pl
 
-from quantlake.contract import Column, Input, Integer, Rows, Stream, Table, Text, TextList
+from quantlake.contract import Boolean, Column, Input, Integer, Rows, Stream, Table, Text, TextList
 from quantlake.datasets.onchain import blocks, common, receipts
 
 COLUMNS = (
@@ -16,6 +16,7 @@ COLUMNS = (
     Column("address", Text, "The contract that told it, lower case."),
     Column("topics", TextList, "Up to four words of 32 bytes, as hex; the first says which event it is, but of anonymous ones."),
     Column("data", Text, "The rest of the event, as hex; `0x` where none."),
+    Column("removed", Boolean, "Whether the node said that its block is no longer the chain's; null: it did not say.", null=True),
 )
 
 raw = Stream(
@@ -35,6 +36,15 @@ def complete(logs: pl.DataFrame) -> pl.DataFrame:
     return common.completed(logs)
 
 
+def lasting(received: pl.LazyFrame) -> pl.LazyFrame:
+    """Of raw logs in order of arrival those that were not removed after."""
+    log = ["partition_date", *raw.key]
+    rows = received.with_row_index("_at")
+    ends = rows.filter("removed").group_by(log).agg(_end=pl.col("_at").max())
+    kept = rows.join(ends, on=log, how="left", maintain_order="left").filter(pl.col("_end").is_null() | (pl.col("_at") > pl.col("_end")))
+    return kept.drop("_at", "_end")
+
+
 logs = Table(
     __name__,
     of=raw,
@@ -42,6 +52,7 @@ logs = Table(
     doc="A log of a block, once.",
     owner=common.OWNER,
     key=("chain_id", "block_hash", "log_index"),
+    ended_by="removed",
     sort_by=("chain_id", "block_number", "block_hash", "log_index"),
     columns=(*COLUMNS, *common.RECEIVED, *common.curated("`log_missing` (all receipts of its block are there, and not all logs)")),
     stands=common.STANDS,
@@ -61,6 +72,19 @@ def curate(received: pl.LazyFrame, blocks: pl.LazyFrame, receipts: pl.LazyFrame)
     whole = blocks.join(done, on=of_block).filter(pl.col("_done") == pl.col("transaction_count")).select(*of_block, _whole=True).unique()
     place = pl.col("log_index")
     missing = (place.n_unique() != place.max() + 1).over(of_block)
-    found = received.join(whole, on=of_block, how="left", maintain_order="left")
+    found = _known(received).join(whole, on=of_block, how="left", maintain_order="left")
     flags = common.flagged({"log_missing": pl.col("_whole").fill_null(False) & missing})
     return found.with_columns(flags=flags, instrument_id=pl.lit(None, pl.String)).drop("_whole")
+
+
+def _known(received: pl.LazyFrame) -> pl.LazyFrame:
+    """What is said again of a log after it was removed was not known before it came: by its block's time it would lie before that."""
+    frame = received.collect()
+    if not frame["removed"].any():
+        return frame.lazy()
+    removed = pl.when("removed").then("known_at").cum_max().forward_fill().over("partition_date", *raw.key)
+    again = removed.is_not_null() & ~pl.col("removed").fill_null(False)
+    return frame.lazy().with_columns(
+        known_at=pl.when(again).then(pl.max_horizontal("known_at", "_timestamp", removed)).otherwise("known_at"),
+        known_at_source=pl.when(again).then(pl.lit("receive")).otherwise("known_at_source"),
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from quantlake.sources.ethereum import beside, etl, json_rpc, parity
 from quantlake.sources.ethereum.beside import SUFFIX
+from quantlake.sources.ethereum.etl_csv import is_csv
 from quantlake.sources.importers import Importer, Recognised, content
 
 HEAD_BYTES = 1 << 20
@@ -25,11 +26,11 @@ def recognise(path: Path) -> Recognised:
     """
     if not SUFFIX.search(path.name):
         return None
-    if json_rpc.asked(path) and not etl.is_csv(path):
+    if json_rpc.asked(path) and not is_csv(path):
         return Importer("JSON-RPC responses", json_rpc.read)
     head = content(path, HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
     line = head.split(b"\n")[0]
-    if etl.is_csv(path):
+    if is_csv(path):
         return _etl(path, frozenset(line.decode("utf-8", errors="replace").strip().split(",")))
     if not head.startswith((b"{", b"[")):
         return None

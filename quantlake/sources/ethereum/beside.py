@@ -4,8 +4,6 @@ Here: looking at the folder (a file lies beside itself). Not here: reading files
 refused when it is read itself.
 """
 
-import csv
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,13 +14,13 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.sources.ethereum.documents import opened, parsed
-from quantlake.sources.ethereum.values import EITHER, HASH, LAST_SECOND, SHOWN
+from quantlake.sources.ethereum.etl_csv import is_csv, table
+from quantlake.sources.ethereum.values import AHEAD, EITHER, HASH, MAIN_NET, MOST_DIGITS, SHOWN
 from quantlake.sources.importers import content
 
 SUFFIX = re.compile(r"\.(json|jsonl|ndjson|csv)(\.gz)?$", re.IGNORECASE)
 CHAIN = re.compile(r"(^|\.)eth_chainId[_.]")
 HEAD_BYTES = 1 << 16
-MAIN_NET = 1
 LARGEST_CHAIN = 2**63 - 1
 Listing = tuple[tuple[str, int, int], ...]
 
@@ -79,19 +77,20 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file: of responses the results, of lists each item, of mev-inspect's files the traces."""
     try:
         document = opened(path)
-        if path.name.lower().removesuffix(".gz").endswith(".csv"):
-            yield from csv.DictReader(io.StringIO(document.text, newline=""))
+        if is_csv(path):
+            whole = table(document)
+            yield from (dict(zip(whole.header, row, strict=True)) for row in whole.cells)
             return
         for _, _, found in parsed(document):
             inner = found.get("result", found.get("traces", found)) if isinstance(found, dict) and "action" not in found else found
             yield from (record for record in (inner if isinstance(inner, list) else [inner]) if isinstance(record, dict))
-    except (QuantLakeError, csv.Error):
+    except QuantLakeError:
         return
 
 
 def _header(found: dict[str, Any]) -> tuple[str, datetime] | None:
     seconds, block = _whole(found.get("timestamp")), str(found.get("hash")).lower()
-    if seconds is None or seconds > LAST_SECOND or not found.keys() & {"parentHash", "parent_hash"} or not re.fullmatch(HASH.pattern, block):
+    if seconds is None or seconds > (datetime.now(UTC) + AHEAD).timestamp() or not found.keys() & {"parentHash", "parent_hash"} or not re.fullmatch(HASH.pattern, block):
         return None
     return block, datetime.fromtimestamp(seconds, UTC)
 
@@ -107,7 +106,7 @@ def _block(found: dict[str, Any]) -> tuple[int, str] | None:
 
 def _whole(found: Any) -> int | None:
     text = str(found)
-    return int(text, 16 if text[:2] in ("0x", "0X") else 10) if re.fullmatch(EITHER.pattern, text) else None
+    return int(text, 16 if text[:2] in ("0x", "0X") else 10) if len(text) <= MOST_DIGITS and re.fullmatch(EITHER.pattern, text) else None
 
 
 def _chain(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from quantlake.contract import QuantLakeError
 from quantlake.sources.ethereum.rows import Origin
-from quantlake.sources.ethereum.values import SHOWN
+from quantlake.sources.ethereum.values import MAIN_NET, MOST_DIGITS, SHOWN
 from quantlake.sources.importers import content, decoded, sha256
 
 
@@ -25,9 +25,10 @@ class Document:
     version: str
 
     def origin(self, source: str, chain_id: int) -> Origin:
-        """Of its rows, received now. They are named after the file without its folder."""
+        """Of its rows, received now. They are named after the file without its folder, and their chain where it is not the main net."""
         name = self.path.name.removesuffix(".gz").lower()
-        return Origin(source, f"{source}/{name}", self.version, datetime.now(UTC), chain_id)
+        folder = source if chain_id == MAIN_NET else f"{source}/chain-{chain_id}"  # the same bytes may be said of two chains
+        return Origin(source, f"{folder}/{name}", self.version, datetime.now(UTC), chain_id)
 
 
 def opened(path: Path) -> Document:
@@ -37,7 +38,7 @@ def opened(path: Path) -> Document:
 
 
 def parsed(document: Document) -> Iterator[tuple[str, int, Any]]:
-    """Each JSON document, flat: where it stands for people, its number or line from 1, and what it is; numbers with a point are text.
+    """Each JSON document, flat: where it stands for people, its number or line from 1, and what it is; numbers with a point, or beyond 256 bits, are text.
 
     Raises ``QuantLakeError`` naming the line that is not JSON.
     """
@@ -70,6 +71,10 @@ def _by_line(document: Document) -> Iterator[tuple[str, int, Any]]:
         yield from ((where, number, item) for item in (found if isinstance(found, list) else [found]))
 
 
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MOST_DIGITS else digits
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
@@ -79,4 +84,4 @@ def _not_json(where: str, text: str, error: ValueError) -> QuantLakeError:
     return QuantLakeError(f"{where} is not JSON ({why}); it begins {text.lstrip()[:SHOWN]!r}; a cut file, or an error page? Fetch it again")
 
 
-DECODER = json.JSONDecoder(parse_float=str, parse_constant=_no_constant)
+DECODER = json.JSONDecoder(parse_float=str, parse_int=_whole, parse_constant=_no_constant)

@@ -10,10 +10,6 @@ Here: their columns (https://github.com/blockchain-etl/ethereum-etl/blob/develop
 - ``line_number`` counts lines of JSON, and in CSV records after the header.
 """
 
-import csv
-import io
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +19,9 @@ import polars as pl
 
 from quantlake.contract import QuantLakeError, Stream
 from quantlake.datasets.onchain import blocks, chain_status, contracts, logs, receipts, tokens, traces, transactions
+from quantlake.evm import abi
 from quantlake.sources.ethereum import beside, documents, parity, rows
+from quantlake.sources.ethereum.etl_csv import is_csv, table
 from quantlake.sources.ethereum.values import (
     ADDRESS,
     BLOOM,
@@ -31,6 +29,7 @@ from quantlake.sources.ethereum.values import (
     DIGITS,
     HASH,
     HASH_OR_NONE,
+    PLACE,
     SHOWN,
     WORD,
     Item,
@@ -77,10 +76,6 @@ def read(path: Path) -> Rows:
     yield from rows.tables(merged, document.origin("ethereum_etl", beside.chain_id(path.parent)))
 
 
-def is_csv(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(".csv")
-
-
 def kind_of(members: Set[str], told: Any = None) -> str | None:
     """The kind of a record by its ``type``, else by its members; null: none."""
     if isinstance(told, str) and told in MEMBERS:
@@ -99,7 +94,8 @@ def _of_json(document: documents.Document) -> dict[str, Found]:
 
 
 def _of_csv(document: documents.Document) -> dict[str, Found]:
-    header, cells, lines = _table(document)
+    whole = table(document)
+    header, cells = whole.header, whole.cells
     kind = kind_of(frozenset(header))
     if kind is None or kind not in READ or len(set(header)) < len(header):
         raise QuantLakeError(f"{document.path} line 1: {','.join(header)[:SHOWN]!r} is the header of none of ethereum-etl's {', '.join(READ)}")
@@ -114,30 +110,11 @@ def _of_csv(document: documents.Document) -> dict[str, Found]:
         return columns.get(name, nothing).str.split(",").list.filter(pl.element() != "")
 
     def where(row: int) -> str:
-        return f"{document.path} line {lines[row]}"
+        return f"{document.path} line {whole.lines[row]}"
 
     items = [Item(where(row), row + 1, 0, cell) for row, cell in enumerate(member("withdrawals"))]
     records = Records(member, listed, where, DIGITS)
     return {kind: Found(records, placed(items), _parsed_withdrawals(items) if kind == "block" else ())}
-
-
-def _table(document: documents.Document) -> tuple[list[str], list[list[str]], list[int]]:
-    """The header, the records, and the line on which each ends."""
-    csv.field_size_limit(sys.maxsize)  # a transaction's input may be longer than the default of 128 KiB
-    reader = csv.reader(io.StringIO(document.text, newline=""), strict=True)
-    cells: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        header = next(reader, [])
-        for row in reader:
-            if row and len(row) != len(header):
-                raise QuantLakeError(f"{document.path} line {reader.line_num} has {len(row)} columns, not {len(header)}; a cut file? Fetch it again")
-            if row:
-                cells.append(row)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise QuantLakeError(f"{document.path} line {reader.line_num} is not CSV ({error}); a cut file? Fetch it again") from None
-    return header, cells, lines
 
 
 def _blocks(found: Found, _: Path) -> Frames:
@@ -258,7 +235,7 @@ def _traces(found: Found, folder: Path) -> Frames:
         "block_timestamp": _times(records, hashes, folder),
         "transaction_hash": records.text("transaction_hash", HASH, null=True),
         "transaction_index": records.integer("transaction_index", null=True),
-        "trace_address": records.words("trace_address", MANY, DIGITS, null=True).list.join(",").fill_null(""),
+        "trace_address": records.words("trace_address", MANY, PLACE, null=True).list.join(",").fill_null(""),
         "from_address": records.text("from_address", ADDRESS, null=True),
         "to_address": records.text("to_address", ADDRESS, null=True),
         "value": records.amount("value", null=True),
@@ -290,13 +267,15 @@ def _contracts(found: Found, folder: Path) -> Frames:
 
 def _tokens(found: Found, folder: Path) -> Frames:
     records = found.records
+    places = records.integer("decimals", null=True)
+    records.refuse(places > abi.MOST_DECIMALS, "decimals", places, f"is beyond {abi.MOST_DECIMALS}")
     return {tokens.raw: pl.DataFrame({
         **found.placed,
         **_of_maybe_no_block(records, folder),
         "address": records.text("address", ADDRESS),
         "symbol": records.plain("symbol").str.replace_all("\0", "", literal=True),
         "name": records.plain("name").str.replace_all("\0", "", literal=True),
-        "decimals": records.integer("decimals", null=True),
+        "decimals": places,
         "total_supply": records.amount("total_supply", null=True),
     })}  # fmt: skip
 
@@ -340,7 +319,7 @@ def _parsed_withdrawals(cells: Sequence[Item]) -> list[Item]:
     for item in cells:
         text = item.value or ""
         try:
-            found.append(item._replace(value={"withdrawals": json.loads(text if text.startswith("[") else f"[{text}]")}))
+            found.append(item._replace(value={"withdrawals": documents.DECODER.decode(text if text.startswith("[") else f"[{text}]")}))
         except (ValueError, RecursionError):
             raise QuantLakeError(f"{item.where}: withdrawals {text[:SHOWN]!r} is not JSON") from None
     return found

@@ -5,7 +5,7 @@ Here: which kind of result each is, and a file's rows. Not here: members of the 
 What a result is follows from its members (https://github.com/ethereum/execution-apis), or from the method in the file's name
 (``web3_response.eth_getBlockByNumber_0x1_true.json``). Errors, null, and results that are no blocks, transactions, receipts, logs or traces (a filter's id,
 ``true``, an empty list, the chain's id) have no rows. Times of receipts and logs are those of blocks in the file or beside it.
-A log with ``removed`` says that its block is not the chain's any more: a microsecond after the block's time, or when the file is read, since none is said.
+That a log is ``removed`` was known when the file is read, since nothing says when it was.
 """
 
 import re
@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from quantlake.contract import QuantLakeError, Stream
-from quantlake.datasets.onchain import blocks, chain_status, common, logs, receipts, traces, transactions
+from quantlake.datasets.onchain import blocks, chain_status, logs, receipts, traces, transactions
 from quantlake.sources.ethereum import beside, calls, documents, parity, rows
 from quantlake.sources.ethereum.values import HEX, SHOWN, Item, of_objects
 from quantlake.sources.importers import Rows
@@ -85,10 +85,7 @@ def _of_results(results: Sequence[Item], expected: str | None, folder: Path) -> 
     found["transaction"] += rows.whole_transactions(found["block"])
     found["log"] += rows.logs_within(found["receipt"])
     frames = {READ[kind][0]: READ[kind][1](items, times) for kind, items in found.items() if items and kind != "block"}
-    seen = [_gone(frames[logs.raw], headers)] if logs.raw in frames else []
-    if headers is not None:
-        frames, seen = {blocks.raw: headers, **frames}, [rows.seen(headers), *seen]
-    return {**frames, chain_status.raw: pl.concat(seen, how="diagonal")} if seen else frames
+    return frames if headers is None else {blocks.raw: headers, **frames, chain_status.raw: rows.seen(headers)}
 
 
 def _kind(item: Item) -> str | None:
@@ -99,20 +96,6 @@ def _kind(item: Item) -> str | None:
     if kind is None:
         raise QuantLakeError(f"{item.where} has the members {', '.join(item.value)[:SHOWN]!r}, which are none of a {', '.join(MARKS)}")
     return kind
-
-
-def _gone(logs: pl.DataFrame, headers: pl.DataFrame | None) -> pl.DataFrame:
-    """That heights with removed logs have no block, unless the file has another's header."""
-    removed = logs.filter("removed").unique("block_number", keep="first", maintain_order=True)
-    if headers is not None:
-        others = removed.join(headers, on="block_number").filter(pl.col("block_hash") != pl.col("block_hash_right"))
-        removed = removed.join(others, on="block_number", how="anti")
-    return removed.select(
-        "line_number", "item_index", "block_number", "block_timestamp",
-        block_hash=pl.lit(None, pl.String),
-        observed_at=pl.col("block_timestamp") + pl.duration(microseconds=1),
-        event_time=pl.coalesce("block_timestamp", pl.lit(common.UNDATED)),
-    )  # fmt: skip
 
 
 Reader = Callable[[Sequence[Item], Mapping[str, datetime]], pl.DataFrame]

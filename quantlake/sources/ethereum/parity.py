@@ -23,7 +23,7 @@ from quantlake.contract import QuantLakeError
 from quantlake.datasets.onchain import receipts, traces
 from quantlake.sources.ethereum import beside, documents
 from quantlake.sources.ethereum.rows import dated, tables
-from quantlake.sources.ethereum.values import ADDRESS, DATA, DIGITS, EITHER, HASH, SHOWN, Item, of_objects, placed, within
+from quantlake.sources.ethereum.values import ADDRESS, DATA, EITHER, HASH, PLACE, SHOWN, Item, of_objects, placed, within
 from quantlake.sources.importers import Rows
 
 SNAKE = {
@@ -75,7 +75,7 @@ def of_traces(items: Sequence[Item], times: Mapping[str, datetime]) -> pl.DataFr
         "block_timestamp": dated(hashes, times),
         "transaction_hash": found.text("transactionHash", HASH, null=True),
         "transaction_index": found.integer("transactionPosition", null=True),
-        "trace_address": found.words("traceAddress", DEEPEST, DIGITS).list.join(","),
+        "trace_address": found.words("traceAddress", DEEPEST, PLACE).list.join(","),
         "from_address": found.text("from", ADDRESS, null=True),
         "to_address": found.text("to", ADDRESS, null=True),
         "value": found.amount("value", null=True),

@@ -43,7 +43,7 @@ TIME = pl.Datetime("us", "UTC")
 class Origin:
     """What the rows of a file, or of a node's answer, share.
 
-    ``received`` is when we got it (UTC). ``live``: it is also when the rows could first be known; else that is their block's time, if known.
+    ``received`` is when we got it (UTC). ``live``: it is also when the rows could first be known; else that is their block's time, if known, but of a removed log.
     """
 
     source: str
@@ -57,13 +57,13 @@ class Origin:
 def stamped(stream: Stream, rows: pl.DataFrame, origin: Origin) -> pa.Table:
     """Rows (their block's and own columns, ``line_number``, ``item_index``) with all that the stream's have, typed."""
     received = pl.lit(origin.received).cast(TIME)
-    known = received if origin.live else pl.coalesce("block_timestamp", received)
+    now = pl.lit(origin.live) | pl.col("block_timestamp").is_null() | (pl.col("removed").fill_null(False) if "removed" in rows.columns else pl.lit(False))
     whole = rows.with_columns(
         chain_id=pl.lit(origin.chain_id, pl.Int64),
         source=pl.lit(origin.source),
         receive_time=received if origin.live else pl.lit(None, TIME),
-        known_at=known,
-        known_at_source=pl.when(pl.lit(origin.live) | pl.col("block_timestamp").is_null()).then(pl.lit("receive")).otherwise(pl.lit("block")),
+        known_at=pl.when(now).then(received).otherwise("block_timestamp"),
+        known_at_source=pl.when(now).then(pl.lit("receive")).otherwise(pl.lit("block")),
         source_name=pl.lit(origin.name),
         source_version=pl.lit(origin.version, pl.String),
     )
@@ -151,8 +151,9 @@ def of_receipts(items: Sequence[Item], times: Mapping[str, datetime]) -> pl.Data
 
 
 def of_logs(items: Sequence[Item], times: Mapping[str, datetime]) -> pl.DataFrame:
-    """Logs; otherwise as ``of_transactions``."""
+    """Logs; otherwise as ``of_transactions``. ``removed`` is true or null: whether a node says that one is not makes no other log of it."""
     found = of_objects(items, HEX)
+    removed = found.boolean("removed", null=True)
     return pl.DataFrame({
         **placed(items),
         **_block(found, times),
@@ -162,7 +163,7 @@ def of_logs(items: Sequence[Item], times: Mapping[str, datetime]) -> pl.DataFram
         "address": found.text("address", ADDRESS),
         "topics": found.words("topics", MOST_TOPICS, WORD),
         "data": found.text("data", DATA),
-        "removed": pl.Series([item.value.get("removed") is True for item in items], dtype=pl.Boolean),
+        "removed": removed.set(~removed, None),
     })  # fmt: skip
 
 

@@ -9,6 +9,7 @@ Hex is that of the JSON-RPC interface (https://ethereum.org/en/developers/docs/a
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from types import NoneType
@@ -24,6 +25,9 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 SHOWN = 60  # characters of what was found
 LARGEST = str(2**256 - 1)
 LAST_SECOND = 253_402_300_799  # of the year 9999
+MAIN_NET = 1
+MOST_DIGITS = 80  # of a number that may be one of 256 bits
+AHEAD = timedelta(days=1)  # what a clock may be wrong by
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ HASH_OR_NONE = Form(r"(?i)^0x([0-9a-f]{64})?$", "a hash (0x and 64 hex digits), 
 DATA = Form(r"(?i)^0x([0-9a-f]{2})*$", "data (0x and pairs of hex digits)")
 HEX = Form(r"(?i)^0x[0-9a-f]+$", "a hex quantity, such as 0x1f")
 DIGITS = Form(r"^[0-9]+$", "a whole number")
+PLACE = Form(r"^[0-9]{1,9}$", "a whole number of at most nine digits")
 EITHER = Form(r"(?i)^(0x[0-9a-f]+|[0-9]+)$", "a whole number, or one as hex")
 BOOLEAN = Form(r"(?i)^(true|false)$", "true or false")
 
@@ -89,10 +94,14 @@ class Records:
         return whole
 
     def time(self, name: str, *, null: bool = False) -> pl.Series:
-        """Seconds since 1970 as UTC times."""
+        """Seconds since 1970 as UTC times, none of which is to come."""
         seconds = self.integer(name, null=null)
         self.refuse(seconds > LAST_SECOND, name, seconds, "is no time before the year 10000")
-        return (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
+        times = (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
+        to_come = times > datetime.now(UTC) + AHEAD
+        if to_come.any():
+            self.refuse(to_come, name, seconds, f"is of {times.filter(to_come)[0]:%Y-%m-%d}, which is to come")
+        return times
 
     def words(self, name: str, most: int, form: Form, *, null: bool = False) -> pl.Series:
         """Lists of up to so many texts of one form, in lower case."""
@@ -103,8 +112,8 @@ class Records:
         self.refuse(wrong, name, found.list.join(","), f"is not a list of up to {most}, each {form.said}")
         return found.list.eval(pl.element().str.to_lowercase())
 
-    def boolean(self, name: str) -> pl.Series:
-        return self._checked(name, BOOLEAN, False).str.to_lowercase() == "true"
+    def boolean(self, name: str, *, null: bool = False) -> pl.Series:
+        return self._checked(name, BOOLEAN, null).str.to_lowercase() == "true"
 
     def plain(self, name: str) -> pl.Series:
         """Any text; null where it is empty."""

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from quantlake.contract import QuantLakeError
+from quantlake.sources.ethereum.values import AHEAD
 from quantlake.sources.live.ethereum import tables
 from quantlake.sources.live.ethereum.bloom import bloom
 from quantlake.sources.live.ethereum.chain import Header
@@ -20,6 +21,7 @@ from quantlake.sources.live.ethereum.rpc import INVALID_PARAMS, Call, Kind, Refu
 BY_NUMBER, BY_HASH = "eth_getBlockByNumber", "eth_getBlockByHash"
 RECEIPTS, RECEIPT = "eth_getBlockReceipts", "eth_getTransactionReceipt"
 NOT_ASKED = Refusal(0, "")
+LARGEST_HEIGHT = 2**63 - 1
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)  # what comes of reading what is not as it should be
 Place = int | str
 """A block by its height, which is the node's own one there, or by its hash."""
@@ -72,7 +74,10 @@ def is_hash(where: str) -> bool:
 def header(block: Any) -> Header:
     """Raises one of ``MALFORMED`` where it is no block."""
     moment = datetime.fromtimestamp(int(block["timestamp"], 16), UTC)
-    return Header(int(block["number"], 16), block["hash"].lower(), block["parentHash"].lower(), moment)
+    number = int(block["number"], 16)
+    if number > LARGEST_HEIGHT:
+        raise ValueError("its number is beyond 64 bits")
+    return Header(number, block["hash"].lower(), block["parentHash"].lower(), moment)
 
 
 def decoded(replies: Sequence[Reply], seen: Seen) -> Found:
@@ -97,7 +102,7 @@ def decoded(replies: Sequence[Reply], seen: Seen) -> Found:
                     found.transactions[place] = [t["hash"] for t in block["transactions"]]
                 continue
             check(block, receipts, place)
-            found.headers[place] = header(block)
+            found.headers[place] = _of_now(header(block), seen.at)
         except NotWholeError as error:
             found.lacks[place] = Lack("failed", str(error))
         except MALFORMED as error:
@@ -159,8 +164,16 @@ def check(block: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]], place
         raise NotWholeError(f"a receipt is of a transaction of another block: {wrong[0]['transactionHash']}")
     logs = [log for r in receipts for log in r["logs"]]
     _in_order("log", logs, own, "logIndex")
+    if any(log.get("removed") for log in logs):
+        raise NotWholeError("a log of it is said to be removed")
     if block.get("logsBloom") and block["logsBloom"].lower() != bloom(logs):
         raise NotWholeError("its logs are not those of its header's bloom filter")
+
+
+def _of_now(found: Header, now: datetime) -> Header:
+    if found.time > now + AHEAD:
+        raise NotWholeError(f"it is of {found.time:%Y-%m-%d}, which is to come")
+    return found
 
 
 def _in_order(what: str, items: Sequence[Mapping[str, Any]], own: str, index: str) -> None:
