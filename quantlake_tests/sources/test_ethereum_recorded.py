@@ -44,7 +44,6 @@ COMPARED = (
 )  # fmt: skip
 LOOKED_UP = {
     "curated/onchain/transactions": ("curated/onchain/blocks",), "curated/onchain/logs": ("curated/onchain/blocks", "curated/onchain/receipts"),
-    "curated/onchain/canonical_blocks": ("curated/onchain/blocks",),
 }  # fmt: skip
 NOT_KEPT = {"type", "item_id", "item_timestamp"}
 LATEST = 0x71993A  # a response in the folder of the stream that the exporter only asked for the head's height

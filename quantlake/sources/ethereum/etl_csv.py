@@ -1,6 +1,7 @@
-"""Tables of ethereum-etl as CSV: header, records, and whether a file is cut.
+"""Tables of ethereum-etl as CSV: header and records.
 
-Here: that a table is whole. Not here: what its columns are (etl.py).
+Here: reading a table. Not here: what its columns are (etl.py). A last line without an end is taken as it is: editors leave it out, and a
+number that is cut cannot be told from one that is not.
 """
 
 import csv
@@ -27,7 +28,7 @@ def is_csv(path: Path) -> bool:
 
 
 def table(document: Document) -> Table:
-    """Raises ``QuantLakeError`` naming the line: no CSV, another number of columns than the header's, a file that is cut."""
+    """Raises ``QuantLakeError`` naming the line: no CSV, or another number of columns than the header's."""
     csv.field_size_limit(sys.maxsize)  # a transaction's input may be longer than the default of 128 KiB
     reader = csv.reader(io.StringIO(document.text, newline=""), strict=True)
     found = Table([], [], [])
@@ -41,11 +42,4 @@ def table(document: Document) -> Table:
                 found.lines.append(reader.line_num)
     except csv.Error as error:
         raise QuantLakeError(f"{document.path} line {reader.line_num} is not CSV ({error}); a cut file? Fetch it again") from None
-    if found.cells and not document.text.endswith(("\n", "\r", '"')) and not _is_whole(found.header[-1], dict(zip(found.header, found.cells[-1], strict=True))):
-        raise QuantLakeError(f"{document.path} line {reader.line_num} is cut: its last line has no end, so {found.cells[-1][-1]!r} may go on; fetch it again")
     return found
-
-
-def _is_whole(last: str, record: dict[str, str]) -> bool:
-    """Whether no more can follow: nothing does a 0, and no withdrawals a block without their root. Editors take the end of the last line away."""
-    return record[last] == "0" or (last == "withdrawals" and not record[last] and not record.get("withdrawals_root"))

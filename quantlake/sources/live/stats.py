@@ -82,7 +82,8 @@ class ChainStats(AskedStats):
 
     @property
     def state(self) -> str:
-        at = "no block yet" if self.tip is None else f"block {self.tip:,} of {self.head:,}"
+        newest = "" if self.head is None else f" of {self.head:,}"
+        at = f"no block yet{newest}" if self.tip is None else f"block {self.tip:,}{newest}"
         return f"{at}, {self.blocks:,} blocks, {self.reorganisations:,} reorganisations, {self.requests:,} requests, {self.errors:,} errors"
 
 

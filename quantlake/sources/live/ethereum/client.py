@@ -101,6 +101,7 @@ class Client:
         known = await asyncio.to_thread(self._known, self.stats.chain_id)
         self._gone, self._contracts = known.gone, Contracts(self._nodes, known.contracts)
         self._chain = Chain(KEPT * self._wanted.depth, known.tail)
+        self.stats.tip = self._chain.tip
         _, head = await self._fetcher.header()
         self.stats.head = head.number
         await self._fill_gaps(known)

@@ -1,4 +1,4 @@
-"""Failing on purpose: what an adversarial review of on-chain data found. Each test says what should be."""
+"""Edges of on-chain data over real stores: days between a block and what is said of it, rows without a time, removed logs, two chains, midnight."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
