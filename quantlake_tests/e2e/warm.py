@@ -37,7 +37,9 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, se
         socket.send_fds(_server(), [request], [out.fileno(), err.fileno(), answering])
         os.close(answering)
         pid = int(answered.read(ANSWER))
-        if not select.select([answered], [], [], seconds)[0]:
+        ending = select.poll()  # select itself takes no file beyond the 1024th
+        ending.register(answered)
+        if not ending.poll(seconds * 1000):
             os.kill(pid, signal.SIGKILL)
             raise subprocess.TimeoutExpired(list(command), seconds)
         status = int(answered.read(ANSWER))

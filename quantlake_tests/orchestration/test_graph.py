@@ -53,9 +53,16 @@ def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
     market = {"trades": ["exchange_messages", "trades"], "quotes": ["exchange_messages", "quotes"], "book_deltas": ["exchange_messages"],
               "vendor_bars": ["vendor_bars"], "open_interest": ["open_interest"]}  # fmt: skip
     reference = ("calendars", "company_tickers", "corporate_actions", "filing_index", "filings", "fundamentals", "instruments", "rates", "symbol_map", "universe_daily")
+    onchain = {
+        "blocks": ["raw/onchain/blocks"], "canonical_blocks": ["raw/onchain/chain_status"], "contracts": ["raw/onchain/contracts"],
+        "dex_pools": ["raw/onchain/dex_pools", "raw/onchain/logs"], "logs": ["curated/onchain/blocks", "curated/onchain/receipts", "raw/onchain/logs"],
+        "receipts": ["raw/onchain/receipts"], "tokens": ["raw/onchain/tokens"], "traces": ["raw/onchain/traces"],
+        "transactions": ["curated/onchain/blocks", "raw/onchain/transactions"],
+    }  # fmt: skip
     streams = [
         *(f"alt/{n}" for n in ("news", "social")),
         *(f"market/{n}" for n in ("exchange_messages", "open_interest", "quotes", "trades", "vendor_bars")),
+        *(f"onchain/{n}" for n in ("blocks", "chain_status", "contracts", "dex_pools", "logs", "receipts", "tokens", "traces", "transactions")),
         *(f"reference/{n}" for n in reference),
     ]
     assert found["assets"] == {
@@ -78,6 +85,12 @@ def test_the_graph_is_what_it_was_and_opens_nothing(tmp_path: Path) -> None:
         "feature/market/trade_activity": ["derived/market/bars_1m"],
         "curated/alt/news": [symbols, "raw/alt/news"], "curated/alt/social": [symbols, "raw/alt/social"],
         "derived/alt/news_clusters": ["curated/alt/news"], "embedding/alt/news": ["curated/alt/news"],
+        **{f"curated/onchain/{name}": of for name, of in onchain.items()},
+        "derived/onchain/chain_links": ["curated/onchain/blocks", "curated/onchain/canonical_blocks"],
+        "derived/onchain/dex_swaps": ["curated/onchain/dex_pools", "curated/onchain/logs"],
+        "derived/onchain/token_transfers": ["curated/onchain/logs", "curated/onchain/tokens"],
+        "derived/onchain/token_transfers_1d": ["curated/onchain/canonical_blocks", "derived/onchain/token_transfers"],
+        "derived/onchain/undecoded_logs": ["curated/onchain/logs"],
     }  # fmt: skip
     assert found["jobs"] == ["curated", "derived", "embedding", "feature", "maintenance", "raw", "rollup"]
     assert "rollup/market/bars_1m:equals_derived" in found["checks"]  # type: ignore[operator]
