@@ -11,7 +11,7 @@ from quantlake.evm.lookups import on_date
 
 KEY = ("chain_id", "block_hash", "log_index", "item_index")
 COLUMNS = (
-    *BLOCK, "log_index", "item_index", "transaction_hash", "token_address", "standard", "operator", "from_address", "to_address", "token_id",
+    *BLOCK, "log_index", "transaction_hash", "item_index", "token_address", "standard", "operator", "from_address", "to_address", "token_id",
     "value", "value_normalized", "event_time", "instrument_id", "known_at", "partition_date", "flags",
 )  # fmt: skip
 PARTIES = ("from_address", "to_address")

@@ -13,7 +13,19 @@ from quantlake.orchestration.refresh import refresh
 from quantlake.sources import replay
 from quantlake.sources.importers import typed
 from quantlake.sources.publish import send
-from quantlake_tests.chains import EVERY, MIDNIGHT, POOL, SECOND, TRANSFER, Block, chain, forked, messages, status, topic
+from quantlake_tests.orchestration.forks import (
+    EVERY,
+    MIDNIGHT,
+    POOL,
+    SECOND,
+    TRANSFER,
+    Block,
+    chain,
+    forked,
+    messages,
+    status,
+    topic,
+)
 from quantlake_tests.orchestration.test_reorganisations import GRAPH, World, opened
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)

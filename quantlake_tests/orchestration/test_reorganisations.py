@@ -22,7 +22,7 @@ from quantlake.settings import Settings
 from quantlake.sources.importers import typed
 from quantlake.sources.publish import send
 from quantlake.wiring import Adapters
-from quantlake_tests.chains import EVERY, MIDNIGHT, SECOND, Block, chain, forked, messages, status
+from quantlake_tests.orchestration.forks import EVERY, MIDNIGHT, SECOND, Block, chain, forked, messages, status
 
 GRAPH = Catalog(tuple(d for d in discover().datasets if d.family == "onchain"))
 STANDING = [d for d in GRAPH.datasets if d.stands]

@@ -1,10 +1,11 @@
 """A loopback HTTP server: answers GET by a function of path and headers, and keeps what it was asked."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from quantlake_tests.sources.loopback import Loopback
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def validated(asked: Asked, body: bytes, etag: str) -> Answer:
     return Answer(304) if asked.headers.get("if-none-match") == etag else Answer(200, body, {"ETag": etag})
 
 
-class DocumentServer:
+class DocumentServer(Loopback):
     """Context manager; ``asked`` is every request in order."""
 
     def __init__(self, answer: Callable[[Asked], Answer]) -> None:
@@ -49,19 +50,7 @@ class DocumentServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> "DocumentServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(Handler)
 
 
 def played(answers: Mapping[str, Sequence[Answer]]) -> DocumentServer:

@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from quantlake_tests.sources.chains import Made, Simulated
+from quantlake_tests.sources.loopback import Loopback
 
 Object = dict[str, Any]
 Fault = Callable[[list[Object]], "Answer | None"]
@@ -30,7 +31,7 @@ class RpcError(Exception):
         self.said = {"code": code, "message": message}
 
 
-class RpcServer:
+class RpcServer(Loopback):
     """Context manager. ``faults`` see each request's calls before they are answered, the first that gives an ``Answer`` is it; ``twist`` changes the
     answers of a batch; ``without`` are methods it does not have; ``asked`` is every call in order."""
 
@@ -67,19 +68,7 @@ class RpcServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
-        self.url = f"http://127.0.0.1:{self._http.server_port}{path}"
-
-    def __enter__(self) -> "RpcServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(Handler, path)
 
     def count(self, method: str) -> int:
         return sum(1 for name, _ in self.asked if name == method)

@@ -184,7 +184,7 @@ class ClickHouse:
                 sql = sql.replace("{" + key + "}", table)
             for function, body in CLICKHOUSE.items():
                 if f"{function}(" in sql:
-                    client.command(f"CREATE FUNCTION IF NOT EXISTS {function} AS (x) -> {body}")
+                    client.command(f"CREATE OR REPLACE FUNCTION {function} AS (x) -> {body}")
             result = client.query_arrow(sql, settings={"join_use_nulls": 1}, use_strings=False)
         return typed(result, columns, "the SQL's result")
 

@@ -136,7 +136,7 @@ def _row_counts(dataset: Dataset, counts: dict[date, int]) -> dict[date, CheckRe
     sessions = open_sessions(dataset.calendar) if dataset.calendar and 0 in counts.values() else frozenset()
     enough = pa.array([count > 0 or day not in sessions for day, count in counts.items()], pa.bool_())
     probe = Probe("row_count", "row_count", "missing", (), enough, "in_set", (True,))
-    short = set() if pc.all(enough).as_py() else set(evaluate([probe])[0])  # as of no rows: nothing to be told
+    short = set() if pc.all(enough, min_count=0).as_py() else set(evaluate([probe])[0])  # as of no rows: nothing to be told
     return {
         day: CheckResult(
             "row_count", number not in short, False,

@@ -35,6 +35,13 @@ BLOCK_NUMBER = Column("block_number", Integer, "Its block's height.", minimum=0)
 BLOCK_HASH = Column("block_hash", Text, "Its block's hash, lower case.")
 BLOCK_TIMESTAMP = Column("block_timestamp", Timestamp, "Its block's time, UTC; null where the file does not say.", null=True)
 BLOCK = (CHAIN_ID, BLOCK_NUMBER, BLOCK_HASH, BLOCK_TIMESTAMP)
+LOG = (
+    *BLOCK,
+    Column("log_index", Integer, "Place of its log in the block, from 0.", minimum=0),
+    Column("transaction_hash", Text, "Its transaction's hash, lower case."),
+)
+"""Of what a log tells of."""
+EVENT_TIME = Column("event_time", Timestamp, "The block's time, UTC; the start of 1970 where the file does not say.")
 
 KNOWN_AT_SOURCE = Column(
     "known_at_source", Text,
@@ -46,7 +53,7 @@ RECEIVED = (
     Column("source", Text, "Who sent or kept it: `json_rpc`, `ethereum_etl`, `parity_trace`, `ethereum` (live).", provenance=True),
     Column("venue", Text, "The chain's name, lower case: `ethereum`; `chain-<id>` where it has none here.", provenance=True),
     Column("symbol", Text, "What a market calls it; null: a chain knows addresses.", null=True, provenance=True),
-    Column("event_time", Timestamp, "The block's time, UTC; the start of 1970 where the file does not say."),
+    EVENT_TIME,
     EVENT_TIME_NS,
     Column("event_time_source", Text, "Whose clock `event_time` is: the block's, or none.", allowed=("block", "none"), provenance=True),
     RECEIVE_TIME,
@@ -71,6 +78,7 @@ STANDS = Standing(
 
 CHAINS = {1: "ethereum", 10: "optimism", 56: "bsc", 100: "gnosis", 137: "polygon", 8453: "base", 42161: "arbitrum", 43114: "avalanche", 11155111: "sepolia"}
 MOST_HELD_BACK = 0.5  # of a date's rows: those of blocks that are not whole; beyond, the whole date is refused
+LARGEST = str(2**256 - 1)
 AMOUNT = r"^(0|-?[1-9][0-9]{0,77})$"
 
 
@@ -100,10 +108,14 @@ def amount(name: str, doc: str, *, null: bool = False) -> Column:
 
 
 def exact(*columns: Column) -> Rows:
-    """The check that amounts are whole numbers, written in one way."""
+    """The check that amounts are whole numbers of up to 256 bits, written in one way."""
     names = tuple(c.name for c in columns)
-    bad = pl.any_horizontal(~pl.col(n).str.contains(AMOUNT) for n in names)
-    return Rows("exact_amounts", bad, "no whole number", names)
+    bad = pl.any_horizontal(~pl.col(n).str.contains(AMOUNT) | _too_large(pl.col(n).str.strip_prefix("-")) for n in names)
+    return Rows("exact_amounts", bad, "no whole number of up to 256 bits", names)
+
+
+def _too_large(digits: pl.Expr) -> pl.Expr:
+    return (digits.str.len_bytes() == len(LARGEST)) & (digits > LARGEST)
 
 
 def merged(received: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
@@ -121,6 +133,11 @@ def merged(received: pl.LazyFrame, stream: Stream) -> pl.LazyFrame:
 def named() -> pl.Expr:
     """The chain's name by its ``chain_id``."""
     return pl.col("chain_id").replace_strict(CHAINS, default=pl.format("chain-{}", "chain_id"), return_dtype=pl.String)
+
+
+def completed_claims(rows: pl.DataFrame) -> pl.DataFrame:
+    """``completed``, of the date on which what is claimed was known."""
+    return completed(rows.with_columns(pl.col("partition_date").fill_null(pl.col("known_at").dt.date())))
 
 
 def completed(rows: pl.DataFrame) -> pl.DataFrame:

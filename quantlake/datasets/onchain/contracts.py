@@ -31,8 +31,7 @@ raw = Stream(
 
 @raw.fill
 def complete(contracts: pl.DataFrame) -> pl.DataFrame:
-    """Of the date on which it was known."""
-    return common.completed(contracts.with_columns(pl.col("partition_date").fill_null(pl.col("known_at").dt.date())))
+    return common.completed_claims(contracts)
 
 
 contracts = Table(

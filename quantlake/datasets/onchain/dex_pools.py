@@ -35,8 +35,7 @@ raw = Stream(
 
 @raw.fill
 def complete(pools: pl.DataFrame) -> pl.DataFrame:
-    """Of the date on which it was known."""
-    return common.completed(pools.with_columns(pl.col("partition_date").fill_null(pl.col("known_at").dt.date())))
+    return common.completed_claims(pools)
 
 
 pools = Table(

@@ -6,7 +6,7 @@ Here: what a swap is. Not here: which logs are one (``quantlake/evm/swap_logs.py
 import polars as pl
 
 from quantlake import evm
-from quantlake.contract import Column, Derived, Integer, Rows, Text, Timestamp
+from quantlake.contract import Column, Derived, Integer, Rows, Text
 from quantlake.datasets.onchain import common, dex_pools
 from quantlake.datasets.onchain.logs import logs
 
@@ -27,9 +27,7 @@ dex_swaps = Derived(
     rare=True,
     stands=common.STANDS,
     columns=(
-        *common.BLOCK,
-        Column("log_index", Integer, "Place of its log in the block, from 0.", minimum=0),
-        Column("transaction_hash", Text, "Its transaction's hash, lower case."),
+        *common.LOG,
         Column("pool", Text, "The pool's contract, lower case."),
         Column("protocol", Text, "Whose it is, by its factory; `uniswap_v2_like` or `uniswap_v3_like` where that is not known: forks share the event."),
         Column("token0", Text, "The pool's token of the lower address; null: not known.", null=True),
@@ -38,7 +36,7 @@ dex_swaps = Derived(
         Column("tick", Integer, "Of a v3 pool: that of its price after it.", null=True),
         Column("sender", Text, "Who asked for it, lower case."),
         Column("recipient", Text, "Who got what was paid, lower case."),
-        Column("event_time", Timestamp, "The block's time, UTC; the start of 1970 where the file does not say."),
+        common.EVENT_TIME,
         *common.derived("`unknown_pool`"),
     ),
     checks=(

@@ -6,7 +6,7 @@ Here: what a transfer is. Not here: which logs are one (``quantlake/evm/transfer
 import polars as pl
 
 from quantlake import evm
-from quantlake.contract import Column, Derived, Integer, Price, Rows, Text, Timestamp
+from quantlake.contract import Column, Derived, Integer, Price, Rows, Text
 from quantlake.datasets.onchain import common, tokens
 from quantlake.datasets.onchain.logs import logs
 
@@ -23,10 +23,8 @@ token_transfers = Derived(
     rare=True,
     stands=common.STANDS,
     columns=(
-        *common.BLOCK,
-        Column("log_index", Integer, "Place of its log in the block, from 0.", minimum=0),
+        *common.LOG,
         Column("item_index", Integer, "Place in its ERC-1155 batch, from 0; else 0.", minimum=0),
-        Column("transaction_hash", Text, "Its transaction's hash, lower case."),
         Column("token_address", Text, "The token's contract, lower case."),
         Column("standard", Text, "What kind of token.", allowed=("erc20", "erc721", "erc1155")),
         Column("operator", Text, "Of an ERC-1155: who did it, lower case.", null=True),
@@ -35,7 +33,7 @@ token_transfers = Derived(
         TOKEN_ID,
         VALUE,
         Column("value_normalized", Price, "Tokens: `value` less the token's decimals; null where these are not known, or it does not fit.", null=True),
-        Column("event_time", Timestamp, "The block's time, UTC; the start of 1970 where the file does not say."),
+        common.EVENT_TIME,
         *common.derived("`unknown_decimals`"),
     ),
     checks=(

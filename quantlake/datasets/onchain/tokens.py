@@ -33,8 +33,7 @@ raw = Stream(
 
 @raw.fill
 def complete(tokens: pl.DataFrame) -> pl.DataFrame:
-    """Of the date on which it was known."""
-    return common.completed(tokens.with_columns(pl.col("partition_date").fill_null(pl.col("known_at").dt.date())))
+    return common.completed_claims(tokens)
 
 
 tokens = Table(

@@ -6,7 +6,7 @@ Here: that table. Not here: which events are decoded (``quantlake/evm/events.py`
 import polars as pl
 
 from quantlake import evm
-from quantlake.contract import Column, Derived, Integer, Rows, Text, Timestamp
+from quantlake.contract import Column, Derived, Integer, Rows, Text
 from quantlake.datasets.onchain import common
 from quantlake.datasets.onchain.logs import logs
 
@@ -20,14 +20,12 @@ undecoded_logs = Derived(
     rare=True,
     stands=common.STANDS,
     columns=(
-        *common.BLOCK,
-        Column("log_index", Integer, "Its place in the block, from 0.", minimum=0),
-        Column("transaction_hash", Text, "Its transaction's hash, lower case."),
+        *common.LOG,
         Column("address", Text, "The contract that told it, lower case."),
         Column("event", Text, "Which event it seems to be: `transfer` of an ERC-20 or ERC-721, `transfer_single`, `v2_swap`, ..."),
         Column("topic_count", Integer, "How many topics it has; old contracts index less, or nothing.", minimum=0),
         Column("data_bytes", Integer, "How many bytes of data it has.", null=True),
-        Column("event_time", Timestamp, "The block's time, UTC; the start of 1970 where the file does not say."),
+        common.EVENT_TIME,
         *common.derived(),
     ),
     checks=(
